@@ -1,0 +1,1 @@
+//! What outlives snapshots: units, instances and leases.

@@ -1,0 +1,1 @@
+//! The one pointer that a request reads.

@@ -1,0 +1,1 @@
+//! What tidegate means, validated and immutable; no I/O, no async.

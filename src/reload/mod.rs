@@ -1,0 +1,1 @@
+//! Watches the files and publishes what they say.

@@ -1,0 +1,1 @@
+//! What tidegate says of itself.
