@@ -1,0 +1,66 @@
+//! A service: a name, its domains, its versions, its weights.
+
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use super::name::ServiceName;
+use super::policy::Policy;
+use super::route::Route;
+use super::rule::Rule;
+use super::schedule::Schedule;
+use super::sticky::Sticky;
+use super::version::Version;
+use super::weight::WeightTable;
+
+/// At most this many versions of a service exist at a time.
+pub const MAX_VERSIONS: usize = 10;
+
+/// A service. Rules, weights and the schedule name versions by their index in `versions`.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its custom domains and routes; the default domain is not among them.
+    pub routes: Box<[Route]>,
+    /// The pair that its hosts are served with over TLS.
+    pub certificate: Option<Arc<CertifiedKey>>,
+    /// At most [`MAX_VERSIONS`].
+    pub versions: Box<[Version]>,
+    /// By version index.
+    pub weights: WeightTable,
+    /// What the weights come to; made by [`Schedule::of`].
+    pub schedule: Schedule,
+    /// In order; the first that holds wins.
+    pub rules: Box<[Rule]>,
+    /// Whether and how clients stay with a version.
+    pub sticky: Option<Sticky>,
+    /// The rest.
+    pub policy: Policy,
+}
+
+impl Service {
+    /// The index of the version with this name.
+    #[must_use]
+    pub fn version(&self, name: &str) -> Option<usize> {
+        self.versions.iter().position(|v| v.name.as_str() == name)
+    }
+
+    /// Whether weighted choices of `self` and `other` follow the same schedule over the same versions, so that a cursor
+    /// can be carried over.
+    #[must_use]
+    pub fn splits_like(&self, other: &Self) -> bool {
+        let shares = |service: &Self| {
+            let mut shares: Vec<(u32, u32)> = service
+                .versions
+                .iter()
+                .zip(service.weights.iter())
+                .filter(|(_, weight)| !weight.is_zero())
+                .map(|(version, weight)| (version.name.number(), weight.hundredths()))
+                .collect();
+            shares.sort_unstable();
+            shares
+        };
+        shares(self) == shares(other)
+    }
+}

@@ -1,0 +1,114 @@
+//! What tidegate.yaml says of the server itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The default ports for process instances: below Linux's ephemeral range, which begins at 32768.
+pub const DEFAULT_PROCESS_PORTS: (u16, u16) = (20_000, 29_999);
+
+/// Deadlines and limits on the client's side, before a service is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// From the first byte of a request's head to its last. 30 s.
+    pub request_head: Duration,
+    /// How long a connection may idle between requests. 75 s, as nginx.
+    pub keep_alive: Duration,
+    /// The largest request head in bytes, 8 KiB to 1 MiB. 64 KiB.
+    pub max_head: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self { request_head: Duration::from_secs(30), keep_alive: Duration::from_secs(75), max_head: 64 * 1024 }
+    }
+}
+
+/// How the server ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// Requests have this long to finish. 30 s.
+    pub timeout: Duration,
+    /// Idle connections are kept open this long, so that a request on its way is still answered. 2 s.
+    pub linger: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), linger: Duration::from_secs(2) }
+    }
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The verbosity of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Only what needs hands.
+    Error,
+    /// And what may need them.
+    Warn,
+    /// And what changes.
+    #[default]
+    Info,
+    /// And what was decided.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The settings of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Addresses for plain HTTP.
+    pub http: Box<[SocketAddr]>,
+    /// Addresses for HTTPS.
+    pub https: Box<[SocketAddr]>,
+    /// The admin port, on loopback.
+    pub admin: Option<SocketAddr>,
+    /// The file with the admin port's token for writes.
+    pub admin_token_file: Option<PathBuf>,
+    /// The admin unix socket.
+    pub socket: PathBuf,
+    /// Default domains are `<service>.<base_domain>`; normalised.
+    pub base_domain: Box<str>,
+    /// Proxies whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Box<[IpNet]>,
+    /// Who sees private preview domains.
+    pub preview_from: Box<[IpNet]>,
+    /// Data threads, 1 to 256; `None` is one per core.
+    pub threads: Option<usize>,
+    /// Client connections at a time; `None` is derived from the limit on open files.
+    pub max_connections: Option<usize>,
+    /// Limits on clients.
+    pub client: ClientLimits,
+    /// How the server ends.
+    pub drain: Drain,
+    /// First and last port for process instances.
+    pub process_ports: (u16, u16),
+    /// The access log, off when `None`.
+    pub access_log: Option<AccessLogTarget>,
+    /// Verbosity of the log.
+    pub log_level: LogLevel,
+    /// Form of the log.
+    pub log_format: LogFormat,
+}

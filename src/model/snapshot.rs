@@ -1,0 +1,99 @@
+//! The validated, immutable picture of all config.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::path::PathPrefix;
+use super::route::{Route, RouteMatch, RouteTable, Target};
+use super::service::Service;
+use super::settings::Settings;
+use super::version::Preview;
+
+/// All config, in force together. Services have dense indices.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The server's settings.
+    pub settings: Arc<Settings>,
+    /// The services, by index, in the order of their names.
+    pub services: Box<[Arc<Service>]>,
+    routes: RouteTable,
+}
+
+/// A (host, path) that two services claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Index of the service that came later and did not get it.
+    pub service: usize,
+    /// The route it claims.
+    pub route: Route,
+    /// Who has it.
+    pub holder: Target,
+}
+
+impl Snapshot {
+    /// Puts services together. Each gets its custom routes, its default domain and the preview domains of its versions;
+    /// the default and preview domains of all are laid before anybody's custom routes.
+    pub fn new(settings: Arc<Settings>, services: Vec<Arc<Service>>) -> Result<Self, Vec<Conflict>> {
+        let mut routes = RouteTable::default();
+        let mut conflicts = Vec::new();
+        let mut claim = |route: Route, target: Target| {
+            if let Err(holder) = routes.insert(&route, target) {
+                conflicts.push(Conflict { service: target.service(), route, holder });
+            }
+        };
+        for (index, service) in services.iter().enumerate() {
+            claim(own_domain(service.name.as_str(), &settings), Target::Service(index));
+            for (number, version) in service.versions.iter().enumerate() {
+                if version.preview != Preview::Off {
+                    let target = Target::Preview { service: index, version: number };
+                    claim(own_domain(version.name.as_str(), &settings), target);
+                }
+            }
+        }
+        for (index, service) in services.iter().enumerate() {
+            for route in &service.routes {
+                claim(route.clone(), Target::Service(index));
+            }
+        }
+        if conflicts.is_empty() { Ok(Self { settings, services: services.into(), routes }) } else { Err(conflicts) }
+    }
+
+    /// The route for a normalised host and path. A private preview is there only for those who may see it.
+    #[must_use]
+    pub fn route(&self, host: &str, path: &str, client: IpAddr) -> Option<RouteMatch<'_>> {
+        let found = self.routes.find(host, path)?;
+        if let Target::Preview { service, version } = found.target
+            && self.services[service].versions[version].preview == Preview::Private
+            && !contains(&self.settings.preview_from, client)
+        {
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Whether any route is on this normalised host.
+    #[must_use]
+    pub fn knows_host(&self, host: &str) -> bool {
+        self.routes.knows_host(host)
+    }
+
+    /// The index of a service.
+    #[must_use]
+    pub fn service_index(&self, name: &str) -> Option<usize> {
+        self.services.binary_search_by(|s| s.name.as_str().cmp(name)).ok()
+    }
+}
+
+/// Whether an address lies in one of the networks; IPv4 mapped into IPv6 counts as IPv4.
+#[must_use]
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+fn own_domain(label: &str, settings: &Settings) -> Route {
+    let host = super::host::HostPattern::Exact(format!("{label}.{}", settings.base_domain).into());
+    Route { host, path: PathPrefix::root(), strip: false }
+}
