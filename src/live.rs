@@ -1,1 +1,85 @@
-//! The one pointer that a request reads.
+//! The one pointer that a request reads: a snapshot with the running state that it refers to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::lifecycle::unit::Unit;
+use crate::model::snapshot::Snapshot;
+use crate::tls::store::CertificateStore;
+
+static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
+
+/// The running state of a service. Outlives snapshots: carried over while nothing that concerns it changes.
+#[derive(Debug)]
+pub struct ServiceState {
+    /// The number of the next weighted choice. A new one, at 0, when the weights change.
+    pub cursor: Arc<AtomicU64>,
+    /// The units of the service's versions, by version index.
+    pub units: Box<[Arc<Unit>]>,
+}
+
+/// Everything that is in force together.
+#[derive(Debug)]
+pub struct Live {
+    /// Counts publications, from 1.
+    pub generation: u64,
+    /// The config.
+    pub snapshot: Snapshot,
+    /// By service index.
+    pub services: Box<[Arc<ServiceState>]>,
+    /// By server name.
+    pub certificates: CertificateStore,
+}
+
+impl Live {
+    /// Puts a picture together.
+    #[must_use]
+    pub fn new(
+        generation: u64,
+        snapshot: Snapshot,
+        services: Box<[Arc<ServiceState>]>,
+        certificates: CertificateStore,
+    ) -> Self {
+        debug_assert_eq!(snapshot.services.len(), services.len(), "states are by service index");
+        IN_MEMORY.fetch_add(1, Ordering::Relaxed);
+        Self { generation, snapshot, services, certificates }
+    }
+
+    /// How many are in memory at present: one, and those that requests on their way still read.
+    #[must_use]
+    pub fn in_memory() -> usize {
+        IN_MEMORY.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        IN_MEMORY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place where what is in force stands.
+#[derive(Debug)]
+pub struct Published(ArcSwap<Live>);
+
+impl Published {
+    /// Publishes the first.
+    #[must_use]
+    pub fn new(live: Live) -> Self {
+        Self(ArcSwap::from_pointee(live))
+    }
+
+    /// What is in force now.
+    #[must_use]
+    pub fn load(&self) -> Arc<Live> {
+        self.0.load_full()
+    }
+
+    /// Puts another in force and returns the one that was. Whoever calls this keeps it until nobody else does, so that it
+    /// is not freed on a data thread.
+    pub fn swap(&self, live: Live) -> Arc<Live> {
+        self.0.swap(Arc::new(live))
+    }
+}

@@ -1,1 +1,9 @@
-//! What outlives snapshots: units, instances and leases.
+//! What outlives snapshots: units (the running side of versions), their instances, and the leases on them.
+//!
+//! The data plane knows [`unit::Unit::acquire`] and the [`lease::Lease`] it gives, and nothing of providers; the control
+//! thread runs one task per unit that starts and stops what the version's backend asks for.
+
+pub mod gate_word;
+pub mod instance;
+pub mod lease;
+pub mod unit;

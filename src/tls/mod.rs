@@ -1,1 +1,4 @@
-//! Certificates and keys.
+//! Certificates and keys: loaded as pairs, picked by server name.
+
+pub mod resolver;
+pub mod store;
