@@ -135,6 +135,12 @@ impl PathPrefix {
         }
     }
 
+    /// Without a slash at its end; empty for `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Length in bytes; the longest prefix that covers a path wins.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,1 +1,21 @@
-//! The data plane.
+//! The data plane: N threads, each with a runtime, its connections and its pools of its own; what crosses threads on the
+//! warm path is [`crate::live::Published`], the gate words and the schedule's cursor.
+//!
+//! A request's road: [`listener`] accepts, [`connection`] speaks HTTP to the client, [`handler`] routes and chooses,
+//! [`forward`] leases an instance and sends ([`upstream`]), [`body`] streams both ways, [`exchange`] counts at the end.
+
+pub mod alarm;
+pub mod answer;
+pub mod body;
+pub mod client_io;
+pub mod connection;
+pub mod error;
+pub mod exchange;
+pub mod forward;
+pub mod handler;
+pub mod headers;
+pub mod listener;
+pub mod threads;
+pub mod upgrade;
+pub mod upstream;
+pub mod worker;

@@ -1,0 +1,403 @@
+//! Bodies on their way: the client's to the backend, the backend's to the client, with bounds and deadlines.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::alarm::{Alarm, Alarms};
+use super::client_io::Traffic;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::headers::clean_trailers;
+use super::upstream::CheckIn;
+use crate::lifecycle::lease::Lease;
+
+/// A body that broke off, so that the other side must break off too.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client's body was too large, too slow or broken; [`Upload::problem`] says which.
+    #[error("the request body cannot be forwarded")]
+    Upload,
+    /// The backend's body broke off.
+    #[error("the backend's body broke off")]
+    Download(#[source] hyper::Error),
+    /// The backend's body stood still for too long, or the whole took too long.
+    #[error("the backend's body stopped coming")]
+    Timeout,
+}
+
+/// How an upload is doing, shared between the handler and whoever reads the body.
+#[derive(Debug, Default)]
+pub struct Upload {
+    received: Cell<u64>,
+    finished: Cell<bool>,
+    problem: Cell<Option<UploadProblem>>,
+}
+
+/// Why an upload failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadProblem {
+    /// More than `max_body`.
+    TooLarge,
+    /// No byte for the idle timeout.
+    Idle,
+    /// Broken off or malformed.
+    Broken,
+}
+
+impl Upload {
+    /// Bytes received so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Whether the last byte has been read.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    /// What went wrong on the client's side, as the error to answer.
+    #[must_use]
+    pub fn problem(&self) -> Option<ProxyError> {
+        Some(match self.problem.get()? {
+            UploadProblem::TooLarge => ProxyError::BodyTooLarge,
+            UploadProblem::Idle => ProxyError::BodyTimeout,
+            UploadProblem::Broken => ProxyError::BodyBroken,
+        })
+    }
+}
+
+/// The client's body on its way to the backend.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// There is none.
+    Empty,
+    /// It streams.
+    Stream(UploadStream),
+}
+
+/// The moving part of [`RequestBody`].
+#[derive(Debug)]
+pub struct UploadStream {
+    incoming: Incoming,
+    upload: Rc<Upload>,
+    limit: Option<u64>,
+    idle: Option<Duration>,
+    alarms: Rc<Alarms>,
+    alarm: Option<Alarm>,
+    traffic: Arc<Traffic>,
+}
+
+impl RequestBody {
+    /// Wraps what hyper received. `limit` is in bytes; `idle` bounds the time between two frames.
+    #[must_use]
+    pub fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        idle: Option<Duration>,
+        alarms: &Rc<Alarms>,
+        traffic: &Arc<Traffic>,
+    ) -> (Self, Rc<Upload>) {
+        let upload = Rc::new(Upload::default());
+        if incoming.is_end_stream() {
+            upload.finished.set(true);
+            return (Self::Empty, upload);
+        }
+        let stream = UploadStream {
+            incoming,
+            upload: Rc::clone(&upload),
+            limit,
+            idle,
+            alarms: Rc::clone(alarms),
+            alarm: None,
+            traffic: Arc::clone(traffic),
+        };
+        (Self::Stream(stream), upload)
+    }
+
+    /// Whether there is no body at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(stream) => stream.poll_data(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(stream) => stream.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(stream) => stream.incoming.size_hint(),
+        }
+    }
+}
+
+impl UploadStream {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.upload.problem.get().is_some() {
+            return Poll::Ready(Some(Err(BodyError::Upload)));
+        }
+        loop {
+            let data = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => return self.poll_idle(cx),
+                Poll::Ready(None) => {
+                    self.upload.finished.set(true);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(_))) => return self.fail(UploadProblem::Broken),
+                // Trailers of requests go no further: no backend was told to expect them.
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_) => continue,
+                },
+            };
+            let received = self.upload.received.get() + data.len() as u64;
+            self.upload.received.set(received);
+            if self.limit.is_some_and(|limit| received > limit) {
+                return self.fail(UploadProblem::TooLarge);
+            }
+            if self.incoming.is_end_stream() {
+                self.upload.finished.set(true);
+            }
+            if let (Some(alarm), Some(idle)) = (&self.alarm, self.idle) {
+                alarm.set(idle);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    /// Nothing has come; bounds how long that may last.
+    fn poll_idle(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if poll_idle(&mut self.alarm, &self.alarms, self.idle, cx) {
+            self.fail(UploadProblem::Idle)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn fail(&self, problem: UploadProblem) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.upload.problem.set(Some(problem));
+        Poll::Ready(Some(Err(BodyError::Upload)))
+    }
+}
+
+impl Drop for UploadStream {
+    fn drop(&mut self) {
+        if !self.upload.finished.get() {
+            self.traffic.expect_unread_upload();
+        }
+    }
+}
+
+/// What is sent to the client.
+#[derive(Debug)]
+pub struct ResponseBody {
+    kind: Kind,
+    exchange: Option<Exchange>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Full(Bytes),
+    Download(Download),
+    #[cfg(feature = "seeded-fault")]
+    Lost,
+}
+
+/// The backend's body on its way to the client.
+#[derive(Debug)]
+pub struct Download {
+    /// What hyper receives from the backend.
+    pub incoming: Incoming,
+    /// Gives the connection back to the pool at the end.
+    pub check_in: Option<CheckIn>,
+    /// Held to the last byte.
+    pub lease: Lease,
+    /// Bounds the time between two frames.
+    pub idle: Option<Duration>,
+    /// Goes off when the whole takes too long.
+    pub total: Option<Alarm>,
+    /// The thread's deadlines.
+    pub alarms: Rc<Alarms>,
+    /// The deadline of the frame awaited, once one was.
+    pub alarm: Option<Alarm>,
+    /// Whether the client takes trailers.
+    pub trailers: bool,
+}
+
+impl ResponseBody {
+    /// Nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    /// A text of our own.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        Self { kind: Kind::Full(bytes), exchange: None }
+    }
+
+    /// The backend's.
+    #[must_use]
+    pub fn download(download: Download) -> Self {
+        Self { kind: Kind::Download(download), exchange: None }
+    }
+
+    /// What is told when the last byte has gone.
+    #[must_use]
+    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
+    /// The seeded fault: a body that never ends, in place of an answer.
+    #[cfg(feature = "seeded-fault")]
+    #[must_use]
+    pub fn lost() -> Self {
+        Self { kind: Kind::Lost, exchange: None }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.sent(bytes as u64);
+        }
+    }
+
+    /// Everything has been handed to hyper.
+    fn finished(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.complete();
+        }
+        if let Kind::Download(download) = &mut self.kind
+            && let Some(check_in) = download.check_in.take()
+        {
+            check_in.give_back();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let outcome = match &mut this.kind {
+            Kind::Full(bytes) if bytes.is_empty() => None,
+            Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Kind::Download(download) => match download.poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(outcome) => outcome,
+            },
+            #[cfg(feature = "seeded-fault")]
+            Kind::Lost => return Poll::Pending,
+        };
+        match &outcome {
+            Some(Ok(frame)) => this.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => {
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.broken(error);
+                }
+            }
+            None => {}
+        }
+        if outcome.is_none() || this.is_end_stream() {
+            this.finished();
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Download(download) => download.incoming.is_end_stream(),
+            #[cfg(feature = "seeded-fault")]
+            Kind::Lost => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Download(download) => download.incoming.size_hint(),
+            #[cfg(feature = "seeded-fault")]
+            Kind::Lost => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // hyper does not poll a body that says it is at its end: one without bytes, or the answer to a HEAD.
+        if self.is_end_stream() {
+            self.finished();
+        }
+    }
+}
+
+impl Download {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let (Some(alarm), Some(idle)) = (&self.alarm, self.idle) {
+                        alarm.set(idle);
+                    }
+                    match frame.into_trailers() {
+                        Ok(_) if !self.trailers => {}
+                        Ok(mut trailers) => {
+                            clean_trailers(&mut trailers);
+                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                        }
+                        Err(data) => return Poll::Ready(Some(Ok(data))),
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyError::Download(error)))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    let stalled = poll_idle(&mut self.alarm, &self.alarms, self.idle, cx);
+                    let overdue = self.total.as_ref().is_some_and(|total| total.poll(cx).is_ready());
+                    return if stalled || overdue { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
+                }
+            }
+        }
+    }
+}
+
+/// Whether nothing has come for `idle`. The alarm is made when something is first waited for: bodies that come at once
+/// cost none.
+fn poll_idle(alarm: &mut Option<Alarm>, alarms: &Rc<Alarms>, idle: Option<Duration>, cx: &Context<'_>) -> bool {
+    let Some(idle) = idle else { return false };
+    let alarm = alarm.get_or_insert_with(|| {
+        let alarm = alarms.alarm();
+        alarm.set(idle);
+        alarm
+    });
+    alarm.poll(cx).is_ready()
+}

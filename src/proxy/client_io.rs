@@ -1,0 +1,136 @@
+//! The client's socket, with what the rest of the data plane needs to know of it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How much of an unread upload is thrown away before the connection is closed all the same.
+const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// What has passed through a socket. Atomics, since hyper wants upgradable I/O to be `Send`; only one thread uses them.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    read: AtomicU64,
+    written: AtomicU64,
+    unread_upload: AtomicBool,
+    lingering: AtomicBool,
+}
+
+impl Traffic {
+    /// Bytes read from the client.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written to the client.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Says that the client may still be sending a body that nobody reads. Closing at once would reset the connection and
+    /// with it lose the answer, so the close lingers (RFC 9112, 9.6).
+    pub fn expect_unread_upload(&self) {
+        self.unread_upload.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::expect_unread_upload`] was said.
+    #[must_use]
+    pub fn has_unread_upload(&self) -> bool {
+        self.unread_upload.load(Ordering::Relaxed)
+    }
+
+    /// Whether the write side is closed and what the client still sends is thrown away.
+    #[must_use]
+    pub fn is_lingering(&self) -> bool {
+        self.lingering.load(Ordering::Relaxed)
+    }
+
+    fn add(counter: &AtomicU64, bytes: usize) {
+        counter.store(counter.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// A client's stream, plain or TLS.
+#[derive(Debug)]
+pub struct ClientIo<S> {
+    stream: S,
+    traffic: Arc<Traffic>,
+    discarded: u64,
+    /// Given back when the socket is closed, wherever an upgrade has taken it.
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S> ClientIo<S> {
+    /// Wraps a stream, with its place among the connections there may be.
+    pub fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
+        Self { stream, traffic: Arc::default(), discarded: 0, _place: place }
+    }
+
+    /// What passes through.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        Traffic::add(&self.traffic.read, buf.filled().len() - before);
+        outcome
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        Traffic::add(&self.traffic.written, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        Traffic::add(&self.traffic.written, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Closes the write side; after an unread upload also reads and throws away until the client closes, or until
+    /// [`LINGER_BYTES`]. The connection's task bounds the time.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.traffic.is_lingering() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if !self.traffic.unread_upload.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+            self.traffic.lingering.store(true, Ordering::Relaxed);
+        }
+        let mut scratch = [std::mem::MaybeUninit::uninit(); 4096];
+        loop {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            let end = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty();
+            self.discarded += buf.filled().len() as u64;
+            if end || self.discarded > LINGER_BYTES {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}

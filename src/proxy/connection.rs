@@ -1,0 +1,167 @@
+//! One client connection: HTTP/1.1 by hyper, deadlines by us.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::alarm::Alarm;
+use super::client_io::{ClientIo, Traffic};
+use super::handler::Handler;
+use super::worker::{Stage, Worker};
+use crate::model::settings::ClientLimits;
+
+/// How long a close lingers for a client that is still sending (as nginx's `lingering_timeout`, but for the whole).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 100;
+
+/// What a connection is doing, and how long it may.
+#[derive(Debug)]
+pub struct Phase {
+    alarm: Alarm,
+    traffic: Arc<Traffic>,
+    doing: Cell<Doing>,
+    /// Of [`Traffic`], as of the last change.
+    mark: Cell<u64>,
+    limits: ClientLimits,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// Between requests.
+    Idle,
+    /// Some bytes of a head have come.
+    Head,
+    /// A request is being served; the handler has deadlines of its own.
+    Serving,
+    /// A response is being sent; the client must take some of it now and then.
+    Sending(Duration),
+    /// Closing, once the client stops sending.
+    Lingering,
+}
+
+impl Phase {
+    fn new(alarm: Alarm, traffic: Arc<Traffic>, limits: ClientLimits) -> Self {
+        alarm.set(limits.request_head);
+        Self { alarm, traffic, doing: Cell::new(Doing::Idle), mark: Cell::new(0), limits }
+    }
+
+    /// What passes through the client's socket.
+    #[must_use]
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// A head has come.
+    pub fn begin_request(&self) {
+        self.doing.set(Doing::Serving);
+        self.alarm.off();
+    }
+
+    /// A response is on its way; the client must take some of it within every `idle`.
+    pub fn begin_response(&self, idle: Option<Duration>) {
+        if let Some(idle) = idle {
+            self.doing.set(Doing::Sending(idle));
+            self.mark.set(self.traffic.written());
+            self.alarm.set(idle);
+        }
+    }
+
+    /// The response has been handed over.
+    pub fn end_request(&self) {
+        self.doing.set(Doing::Idle);
+        self.mark.set(self.traffic.read());
+        self.alarm.set(self.limits.keep_alive);
+    }
+
+    /// Looks at what passed since the last look.
+    fn observe(&self) {
+        match self.doing.get() {
+            Doing::Lingering => {}
+            _ if self.traffic.is_lingering() => {
+                self.doing.set(Doing::Lingering);
+                self.alarm.set(LINGER);
+            }
+            Doing::Idle if self.traffic.read() != self.mark.get() => {
+                self.doing.set(Doing::Head);
+                self.alarm.set(self.limits.request_head);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the connection did for too long what it is doing.
+    fn is_overdue(&self, cx: &Context<'_>) -> bool {
+        while self.alarm.poll(cx).is_ready() {
+            let written = self.traffic.written();
+            match self.doing.get() {
+                Doing::Sending(idle) if written != self.mark.get() => {
+                    self.mark.set(written);
+                    self.alarm.set(idle);
+                }
+                _ => return true,
+            }
+        }
+        false
+    }
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The address.
+    pub peer: SocketAddr,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
+/// Serves a connection to its end.
+pub async fn serve<S>(worker: Rc<Worker>, stream: S, place: OwnedSemaphorePermit, client: Client, limits: ClientLimits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = ClientIo::new(stream, place);
+    let max_head = limits.max_head;
+    let phase = Rc::new(Phase::new(worker.alarms.alarm(), Arc::clone(io.traffic()), limits));
+    let handler = Rc::new(Handler::new(Rc::clone(&worker), Rc::clone(&phase), client));
+    let service = service_fn(move |request| {
+        let handler = Rc::clone(&handler);
+        async move { Ok::<_, Infallible>(handler.handle(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_header_size(max_head)
+        .max_buf_size(max_head.max(64 * 1024))
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut closing = false;
+    poll_fn(|cx| {
+        if !closing && worker.stage() == Stage::Closing {
+            closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            if let Err(error) = outcome {
+                tracing::debug!(peer = %client.peer, %error, "a client connection ended early");
+            }
+            return Poll::Ready(());
+        }
+        phase.observe();
+        if phase.is_overdue(cx) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

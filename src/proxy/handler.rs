@@ -1,0 +1,279 @@
+//! From a request's head to the answer's: route, choose, forward, or say why not.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use http::header::{CONNECTION, HOST, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, Version};
+use hyper::body::Incoming;
+
+use super::answer;
+use super::body::{RequestBody, ResponseBody, Upload};
+use super::connection::{Client, Phase};
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::{Call, forward};
+use super::headers::client_address;
+use super::upgrade;
+use super::worker::{Stage, Worker};
+use crate::live::{Live, ServiceState};
+use crate::model::choose::{Choice, Draw, Reason, choose};
+use crate::model::request::RequestView;
+use crate::model::route::Target;
+use crate::model::service::Service;
+use crate::model::snapshot::contains;
+use crate::model::sticky::Sticky;
+use crate::model::{host, path};
+
+/// Serves the requests of one connection.
+#[derive(Debug)]
+pub struct Handler {
+    worker: Rc<Worker>,
+    phase: Rc<Phase>,
+    client: Client,
+}
+
+/// The head of a request in its normalised form.
+struct Head<'r> {
+    parts: &'r Parts,
+    host: Cow<'r, str>,
+    /// The host as the client named it.
+    authority: &'r str,
+    path: Cow<'r, str>,
+    client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    trusted: bool,
+}
+
+impl Handler {
+    /// For the connection of `client`.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, phase: Rc<Phase>, client: Client) -> Self {
+        Self { worker, phase, client }
+    }
+
+    /// Answers a request, whatever happens.
+    pub async fn handle(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+        let mut exchange = Exchange::begin(&self.worker, &self.phase);
+        let tunnel = upgrade::wanted(&mut request);
+        let (parts, incoming) = request.into_parts();
+        let outcome = match tunnel {
+            Ok(tunnel) => self.serve(&parts, incoming, tunnel, &mut exchange).await,
+            Err(error) => {
+                self.discard(incoming);
+                Err(error)
+            }
+        };
+        let mut response = outcome.unwrap_or_else(|error| {
+            exchange.failed(&error);
+            tracing::debug!(fault = %error.fault(), kind = error.kind(), "answered an error: {error}");
+            answer::error(&error, &parts.headers)
+        });
+        // A request that was not read to its end leaves a connection on which no other can follow.
+        let unread = self.phase.traffic().has_unread_upload();
+        if (unread || self.worker.stage() != Stage::Open) && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+        {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        exchange.answered(response.status().as_u16());
+        response.map(|body| body.with_exchange(exchange))
+    }
+
+    async fn serve(
+        &self,
+        parts: &Parts,
+        incoming: Incoming,
+        tunnel: Option<upgrade::Tunnel>,
+        exchange: &mut Exchange,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let mut live = self.worker.shared.published.load();
+        let mut tunnel = tunnel;
+        let mut incoming = Some(incoming);
+        let mut body: Option<(RequestBody, Rc<Upload>)> = None;
+        loop {
+            let step = self.decide(parts, &live);
+            let decided = match step {
+                Ok(decided) => decided,
+                Err(error) => {
+                    if let Some(incoming) = incoming.take() {
+                        self.discard(incoming);
+                    }
+                    return Err(error);
+                }
+            };
+            let Decided { head, service, state, choice, strip } = match decided {
+                Step::Forward(decided) => decided,
+                Step::Answer(response) => {
+                    if let Some(incoming) = incoming.take() {
+                        self.discard(incoming);
+                    }
+                    return Ok(response);
+                }
+            };
+            let policy = &service.policy;
+            if let Some(incoming) = incoming.take() {
+                let (alarms, traffic) = (&self.worker.alarms, self.phase.traffic());
+                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, alarms, traffic));
+            }
+            let (request_body, upload) = body.as_mut().expect("made in the first round");
+            exchange.uploads(upload);
+            if policy.max_body.is_some_and(|limit| http_body::Body::size_hint(request_body).lower() > limit) {
+                return Err(ProxyError::BodyTooLarge);
+            }
+            let unit = &state.units[choice.version];
+            exchange.goes_to(unit, choice.reason.as_str());
+            let call = Call {
+                worker: &self.worker,
+                phase: &self.phase,
+                parts,
+                head: head.downstream(self, strip),
+                path: strip.map_or(&*head.path, |prefix| prefix.strip(&head.path)),
+                path_is_original: strip.is_none() && matches!(head.path, Cow::Borrowed(_)),
+                policy,
+                unit,
+                start_timeout: service.versions[choice.version].start.timeout,
+            };
+            match forward(call, request_body, upload, &mut tunnel).await {
+                Ok(Some(mut response)) => {
+                    finish(&mut response, service, &choice);
+                    return Ok(response);
+                }
+                // The version was on its way out: what is in force now knows where to go.
+                Ok(None) => live = self.worker.shared.published.load(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Everything up to the choice; reads nothing but the head and `live`.
+    fn decide<'r>(&self, parts: &'r Parts, live: &'r Live) -> Result<Step<'r>, ProxyError> {
+        if parts.method == Method::CONNECT {
+            return Err(ProxyError::Connect);
+        }
+        let snapshot = &live.snapshot;
+        let trusted_proxies = &snapshot.settings.trusted_proxies;
+        let peer = self.client.peer.ip().to_canonical();
+        let trusted = !trusted_proxies.is_empty() && contains(trusted_proxies, peer);
+        let client = if trusted { client_address(peer, &parts.headers, trusted_proxies) } else { peer };
+        let authority = authority(parts)?;
+        let head = Head {
+            parts,
+            host: host::normalise(authority).ok_or(ProxyError::BadHost)?,
+            authority,
+            path: path::normalise(parts.uri.path()),
+            client,
+            trusted,
+        };
+        let found = snapshot.route(&head.host, &head.path, client).ok_or(ProxyError::NoService)?;
+        let (service, state) = (&snapshot.services[found.target.service()], &live.services[found.target.service()]);
+        let policy = &service.policy;
+        if policy.allow.as_ref().is_some_and(|allow| !contains(allow, client)) {
+            return Err(ProxyError::NotAllowed);
+        }
+        if let Some(maintenance) = &policy.maintenance {
+            let (message, retry_after) = (maintenance.message.clone(), maintenance.retry_after);
+            return Err(ProxyError::Maintenance { message, retry_after });
+        }
+        if let Some(redirect) = &policy.redirect {
+            let location = redirect.location(parts.uri.path(), parts.uri.query());
+            return answer::redirect(redirect.status, &location).map(Step::Answer).ok_or(ProxyError::BadHost);
+        }
+        let choice = match found.target {
+            Target::Preview { version, .. } => Choice { version, reason: Reason::Preview },
+            Target::Service(_) => {
+                choose(service, &head.view(), &mut Drawn(state)).map_err(|_| ProxyError::NoTraffic)?
+            }
+        };
+        Ok(Step::Forward(Decided { head, service, state, choice, strip: found.strip }))
+    }
+
+    /// The body will not be read; says so to the connection.
+    fn discard(&self, incoming: Incoming) {
+        if !http_body::Body::is_end_stream(&incoming) {
+            self.phase.traffic().expect_unread_upload();
+        }
+    }
+}
+
+enum Step<'r> {
+    Answer(Response<ResponseBody>),
+    Forward(Decided<'r>),
+}
+
+struct Decided<'r> {
+    head: Head<'r>,
+    service: &'r Service,
+    state: &'r ServiceState,
+    choice: Choice,
+    strip: Option<&'r path::PathPrefix>,
+}
+
+impl<'r> Head<'r> {
+    fn view(&'r self) -> RequestView<'r> {
+        RequestView {
+            method: &self.parts.method,
+            host: &self.host,
+            path: &self.path,
+            query: self.parts.uri.query(),
+            headers: &self.parts.headers,
+            client: self.client,
+        }
+    }
+
+    fn downstream<'h>(
+        &'h self,
+        handler: &Handler,
+        strip: Option<&'h path::PathPrefix>,
+    ) -> super::headers::Downstream<'h> {
+        super::headers::Downstream {
+            peer: handler.client.peer.ip(),
+            trusted: self.trusted,
+            host: &self.host,
+            authority: self.authority,
+            tls: handler.client.tls,
+            strip: strip.map(path::PathPrefix::as_str),
+        }
+    }
+}
+
+/// The one host of a request: of an absolute-form target, which wins (RFC 9112, 3.2.2), else of the one `Host` header.
+fn authority(parts: &Parts) -> Result<&str, ProxyError> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (first, more) = (hosts.next(), hosts.next());
+    if more.is_some() || (first.is_none() && parts.version >= Version::HTTP_11) {
+        return Err(ProxyError::BadHost);
+    }
+    if let Some(authority) = parts.uri.authority() {
+        return Ok(authority.as_str());
+    }
+    first.and_then(|value| value.to_str().ok()).ok_or(ProxyError::BadHost)
+}
+
+/// The version's answer gets what the service adds.
+fn finish(response: &mut Response<ResponseBody>, service: &Service, choice: &Choice) {
+    service.policy.response_headers.apply(response.headers_mut());
+    if let (Reason::Sticky { issue: Some(value) }, Some(Sticky::Cookie { name, ttl })) =
+        (&choice.reason, &service.sticky)
+    {
+        let age = ttl.map(|ttl| format!("; Max-Age={}", ttl.as_secs())).unwrap_or_default();
+        if let Ok(cookie) = HeaderValue::try_from(format!("{name}={value}; Path=/{age}; HttpOnly; SameSite=Lax")) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// The proxy's own draws: the service's cursor, and random keys that nobody can guess.
+struct Drawn<'s>(&'s ServiceState);
+
+impl Draw for Drawn<'_> {
+    fn next_weighted(&mut self) -> u64 {
+        self.0.cursor.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn random(&mut self) -> u64 {
+        rand::random()
+    }
+}

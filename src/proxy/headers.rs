@@ -1,0 +1,328 @@
+//! Which headers go on, and what is told about the client.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use crate::model::snapshot::contains;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Headers of one connection only (RFC 9110, 7.6.1, and what older software sends).
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // By length first: nearly every header is dismissed by one comparison.
+    match name.as_str().len() {
+        2 => name == TE,
+        7 => name == TRAILER || name == UPGRADE,
+        10 => name == CONNECTION || name == KEEP_ALIVE,
+        16 => name == PROXY_CONNECTION,
+        17 => name == TRANSFER_ENCODING,
+        18 => name == PROXY_AUTHENTICATE,
+        19 => name == PROXY_AUTHORIZATION,
+        _ => false,
+    }
+}
+
+/// Headers by which proxies tell of the client: believed only from those who are trusted.
+fn tells_of_client(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    (text.starts_with('x') && (text.starts_with("x-forwarded-") || name == X_REAL_IP)) || name == FORWARDED
+}
+
+/// The names that the `Connection` headers list.
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
+}
+
+/// Whether a comma-separated header has this token, in any case.
+#[must_use]
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// What is told to the backend about the client's side.
+#[derive(Debug, Clone, Copy)]
+pub struct Downstream<'a> {
+    /// The address of whoever is connected to us.
+    pub peer: IpAddr,
+    /// Whether that is a proxy whose word is taken.
+    pub trusted: bool,
+    /// The normalised host.
+    pub host: &'a str,
+    /// The host as the client named it, with a port if it had one.
+    pub authority: &'a str,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// A prefix that is taken off the path.
+    pub strip: Option<&'a str>,
+}
+
+/// The headers of the request to the backend. Hop-by-hop headers go first, with those that `Connection` lists; ours are set
+/// afterwards, so no list can take them out.
+#[must_use]
+pub fn request_headers(from: &HeaderMap, downstream: &Downstream<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(from.len() + 4);
+    if let Ok(host) = HeaderValue::from_str(downstream.host) {
+        headers.insert(HOST, host);
+    }
+    let listed: Vec<&str> = connection_options(from).filter(|option| !is_plain_option(option)).collect();
+    for (name, value) in from {
+        let skip = is_hop_by_hop(name)
+            || name == HOST
+            || name == EXPECT
+            || (!downstream.trusted && tells_of_client(name))
+            || listed.iter().any(|option| name.as_str().eq_ignore_ascii_case(option));
+        // The length of the body is framing: a list in `Connection` cannot take it out.
+        if !skip || (name == CONTENT_LENGTH) {
+            headers.append(name, value.clone());
+        }
+    }
+    if has_token(from, &TE, "trailers") {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    tell_of_client(&mut headers, downstream);
+    headers
+}
+
+/// Options of `Connection` that name no header, or one that goes anyway; nearly every list has only these.
+fn is_plain_option(option: &str) -> bool {
+    option.eq_ignore_ascii_case("keep-alive")
+        || option.eq_ignore_ascii_case("close")
+        || option.eq_ignore_ascii_case("upgrade")
+}
+
+fn tell_of_client(headers: &mut HeaderMap, downstream: &Downstream<'_>) {
+    let peer = downstream.peer.to_canonical();
+    let chain = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(", ");
+    let chain = if chain.is_empty() { peer.to_string() } else { format!("{chain}, {peer}") };
+    if let Ok(value) = HeaderValue::try_from(chain) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if downstream.tls { "https" } else { "http" }));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Ok(value) = HeaderValue::from_str(downstream.authority)
+    {
+        headers.insert(X_FORWARDED_HOST, value);
+    }
+    if let Some(prefix) = downstream.strip {
+        let outer = headers.get(X_FORWARDED_PREFIX).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if let Ok(value) = HeaderValue::try_from(format!("{outer}{prefix}")) {
+            headers.insert(X_FORWARDED_PREFIX, value);
+        }
+    }
+}
+
+/// Takes out of a backend's response what is between the backend and us. `Trailer` stays where the client takes trailers.
+pub fn clean_response(headers: &mut HeaderMap, trailers: bool) {
+    if headers.contains_key(CONNECTION) {
+        let listed: Vec<HeaderName> = connection_options(headers)
+            .filter(|option| !is_plain_option(option))
+            .filter_map(|option| option.parse().ok())
+            .filter(|name| name != CONTENT_LENGTH)
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+    }
+    let found: Vec<HeaderName> =
+        headers.keys().filter(|name| is_hop_by_hop(name) && !(trailers && *name == TRAILER)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// Takes out of trailers what may not come so late: framing, routing, authentication and what proxies are trusted to say
+/// (RFC 9110, 6.5.1).
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    const LATE: [&str; 15] = [
+        "host",
+        "content-length",
+        "content-encoding",
+        "content-type",
+        "content-range",
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "cache-control",
+        "expect",
+        "max-forwards",
+        "pragma",
+        "range",
+        "age",
+        "location",
+    ];
+    let found: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| is_hop_by_hop(name) || tells_of_client(name) || LATE.contains(&name.as_str()))
+        .cloned()
+        .collect();
+    for name in found {
+        trailers.remove(name);
+    }
+}
+
+/// The client's address: the peer's, or, where that is a trusted proxy, the last address in `X-Forwarded-For` that is not
+/// one.
+#[must_use]
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut client = peer;
+    let hops: Vec<&str> =
+        headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
+    for hop in hops.into_iter().rev() {
+        if !contains(trusted, client) {
+            break;
+        }
+        let Some(address) = parse_hop(hop.trim()) else { break };
+        client = address;
+    }
+    client
+}
+
+/// An address as proxies write it: bare, `v4:port` or `[v6]:port`.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    hop.parse()
+        .ok()
+        .or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()))
+        .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn downstream(trusted: bool) -> Downstream<'static> {
+        Downstream {
+            peer: IpAddr::from([192, 0, 2, 7]),
+            trusted,
+            host: "shop.example",
+            authority: "shop.example:8080",
+            tls: false,
+            strip: Some("/shop"),
+        }
+    }
+
+    #[test]
+    fn the_untrusted_say_nothing_of_the_client() {
+        let from = map(&[
+            ("host", "SHOP.example:8080"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-user", "root"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-forwarded-prefix", "/evil"),
+            ("connection", "x-forwarded-for, host, x-mine, content-length"),
+            ("x-mine", "1"),
+            ("content-length", "3"),
+            ("accept", "*/*"),
+        ]);
+        let headers = request_headers(&from, &downstream(false));
+        let expected = map(&[
+            ("host", "shop.example"),
+            ("content-length", "3"),
+            ("accept", "*/*"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "shop.example:8080"),
+            ("x-forwarded-prefix", "/shop"),
+        ]);
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn the_trusted_are_believed_and_added_to() {
+        let from = map(&[
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "outer.example"),
+            ("x-forwarded-prefix", "/outer"),
+        ]);
+        let headers = request_headers(&from, &downstream(true));
+        let expected = map(&[
+            ("host", "shop.example"),
+            ("x-forwarded-for", "203.0.113.9, 10.0.0.1, 192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "outer.example"),
+            ("x-forwarded-prefix", "/outer/shop"),
+        ]);
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn the_client_is_the_last_hop_that_is_not_trusted() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("net"), "fd00::/8".parse().expect("net")];
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        for (chain, client) in [
+            ("203.0.113.9", "203.0.113.9"),
+            ("6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+            ("203.0.113.9:4711", "203.0.113.9"),
+            ("2001:db8::1, [fd00::1]:80", "2001:db8::1"),
+            ("garbage, 10.0.0.3", "10.0.0.3"),
+            ("10.0.0.4", "10.0.0.4"),
+        ] {
+            let headers = map(&[("x-forwarded-for", chain)]);
+            assert_eq!(client_address(peer, &headers, &trusted).to_string(), client, "{chain}");
+        }
+        let outsider = IpAddr::from([192, 0, 2, 7]);
+        assert_eq!(client_address(outsider, &map(&[("x-forwarded-for", "6.6.6.6")]), &trusted), outsider);
+    }
+
+    #[test]
+    fn responses_lose_what_is_between_the_backend_and_us() {
+        let mut headers = map(&[
+            ("connection", "x-inner, keep-alive"),
+            ("x-inner", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authenticate", "Basic"),
+            ("trailer", "x-sum"),
+            ("x-outer", "2"),
+        ]);
+        clean_response(&mut headers, false);
+        assert_eq!(headers, map(&[("x-outer", "2")]));
+    }
+
+    #[test]
+    fn trailers_override_nothing() {
+        let mut trailers = map(&[
+            ("x-sum", "1"),
+            ("content-length", "9"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("set-cookie", "a=b"),
+            ("te", "x"),
+        ]);
+        clean_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
+    }
+}

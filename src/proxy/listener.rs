@@ -1,0 +1,114 @@
+//! Listening sockets: bound before anything else changes, accepted from on one thread, handed to the least busy.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::threads::{Mailboxes, Shared};
+
+/// Connections that the kernel keeps for us to accept.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting rests when there are no descriptors left.
+const REST: Duration = Duration::from_millis(50);
+
+/// A connection on its way to a data thread.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Non-blocking, not yet with any runtime.
+    pub stream: TcpStream,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Its place among the connections there may be.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Binds an address for listening. A port that an ended server has just left can be had at once.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` takes IPv4 too, as everywhere; an IPv4 address beside it then is a conflict that `check` names.
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Accepts until `until` is dropped, and hands each connection to the thread with the fewest.
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: bool,
+    mut until: oneshot::Receiver<()>,
+    threads: Mailboxes,
+) {
+    let listener = match AsyncFd::register(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "cannot accept connections");
+            return;
+        }
+    };
+    let mut next = 0;
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut until => return,
+            accepted = accept_one(&shared, &listener) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => {
+                next = (next + 1) % shared.connections.len();
+                let thread = least_busy(&shared, next);
+                threads.serve(thread, Accepted { stream, peer, tls, place });
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again shortly");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(
+    shared: &Shared,
+    listener: &AsyncFd<TcpListener>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    // Without a free place the client waits in the kernel's queue.
+    let place = Arc::clone(&shared.places).acquire_owned().await.map_err(io::Error::other)?;
+    loop {
+        let mut ready = listener.readable().await?;
+        if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
+            let (stream, peer) = accepted?;
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            return Ok((stream, peer, place));
+        }
+    }
+}
+
+/// The thread with the fewest connections; among equals the first from `from` on.
+fn least_busy(shared: &Shared, from: usize) -> usize {
+    let count = shared.connections.len();
+    (0..count)
+        .map(|i| (from + i) % count)
+        .min_by_key(|thread| shared.connections[*thread].load(Ordering::Relaxed))
+        .unwrap_or_default()
+}
+
+/// Errors of `accept` that say something of one connection and nothing of the listener (accept(2)).
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
+}

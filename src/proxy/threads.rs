@@ -1,0 +1,239 @@
+//! The data threads: each a runtime of its own, told what to do through one mailbox.
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::{self, Client};
+use super::listener::{self, Accepted};
+use super::worker::{Stage, Worker};
+use crate::live::Published;
+
+/// What all data threads share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What is in force.
+    pub published: Arc<Published>,
+    /// How TLS is spoken.
+    pub tls: Arc<ServerConfig>,
+    /// Client connections and tunnels, by thread.
+    pub connections: Box<[AtomicUsize]>,
+    /// Tunnels.
+    pub tunnels: AtomicUsize,
+    /// Places for client connections.
+    pub places: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// For `threads` data threads and so many client connections.
+    #[must_use]
+    pub fn new(published: Arc<Published>, tls: Arc<ServerConfig>, threads: usize, max_connections: usize) -> Arc<Self> {
+        Arc::new(Self {
+            published,
+            tls,
+            connections: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
+            tunnels: AtomicUsize::new(0),
+            places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+        })
+    }
+
+    /// Client connections and tunnels over all threads.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.connections.iter().map(|c| c.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// What a data thread is told.
+enum Mail {
+    /// Accept here from now on, until the sender is dropped; only the first thread is told so.
+    Listen { listener: TcpListener, tls: bool, until: oneshot::Receiver<()> },
+    /// Serve this connection.
+    Serve(Accepted),
+    /// Finish: no more keep-alive; idle connections are closed after the linger.
+    Drain { linger: Duration },
+    /// Drop everything.
+    Abort,
+}
+
+/// The running data threads.
+#[derive(Debug)]
+pub struct DataThreads {
+    shared: Arc<Shared>,
+    mailboxes: Mailboxes,
+    handles: Vec<JoinHandle<()>>,
+    done: mpsc::UnboundedReceiver<()>,
+}
+
+/// The way to the data threads.
+#[derive(Debug, Clone)]
+pub struct Mailboxes(Arc<[mpsc::UnboundedSender<Mail>]>);
+
+/// A port that is being listened on; dropping it ends that.
+#[derive(Debug)]
+pub struct Listening {
+    /// Where.
+    pub address: SocketAddr,
+    _until: oneshot::Sender<()>,
+}
+
+impl DataThreads {
+    /// Starts as many as `shared` is made for.
+    pub fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            shared.connections.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let mailboxes = Mailboxes(senders.into());
+        let (done_sender, done) = mpsc::unbounded_channel();
+        let handles = receivers
+            .into_iter()
+            .enumerate()
+            .map(|(index, mailbox)| {
+                let (shared, others, done) = (Arc::clone(shared), mailboxes.clone(), done_sender.clone());
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                std::thread::Builder::new().name(format!("data-{index}")).spawn(move || {
+                    tokio::task::LocalSet::new().block_on(&runtime, run(Worker::new(index, shared), mailbox, others));
+                    if done.send(()).is_err() {
+                        tracing::debug!(thread = index, "nobody waits for this thread any more");
+                    }
+                })
+            })
+            .collect::<std::io::Result<Vec<_>>>()?;
+        Ok(Self { shared: Arc::clone(shared), mailboxes, handles, done })
+    }
+
+    /// Accepts connections on a bound socket, until what is returned is dropped.
+    pub fn listen(&self, listener: TcpListener, tls: bool) -> std::io::Result<Listening> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (sender, until) = oneshot::channel();
+        self.mailboxes.tell(0, Mail::Listen { listener, tls, until });
+        Ok(Listening { address, _until: sender })
+    }
+
+    /// Lets requests finish, for at most `timeout`, then drops what is left. Listeners have to be dropped before.
+    pub async fn drain(mut self, linger: Duration, timeout: Duration) {
+        for thread in 0..self.handles.len() {
+            self.mailboxes.tell(thread, Mail::Drain { linger });
+        }
+        let all = async {
+            for _ in 0..self.handles.len() {
+                // None comes only where a thread panicked, which is its end too.
+                if self.done.recv().await.is_none() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(timeout, all).await.is_err() {
+            tracing::warn!(open = self.shared.open(), "the drain's deadline passed; what is open is cut");
+        }
+        self.abort();
+    }
+
+    /// Drops everything at once.
+    pub fn abort(self) {
+        for thread in 0..self.handles.len() {
+            self.mailboxes.tell(thread, Mail::Abort);
+        }
+        for handle in self.handles {
+            if handle.join().is_err() {
+                tracing::error!("a data thread ended by a panic");
+            }
+        }
+    }
+}
+
+impl Mailboxes {
+    fn tell(&self, thread: usize, mail: Mail) {
+        if self.0[thread].send(mail).is_err() {
+            tracing::debug!(thread, "a data thread has ended already");
+        }
+    }
+
+    /// Hands a connection to a thread.
+    pub(super) fn serve(&self, thread: usize, accepted: Accepted) {
+        self.tell(thread, Mail::Serve(accepted));
+    }
+}
+
+/// The life of one data thread.
+async fn run(worker: Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, others: Mailboxes) {
+    tokio::task::spawn_local(Rc::clone(&worker.alarms).sweep());
+    tokio::task::spawn_local(Rc::clone(&worker.pools).evict());
+    while let Some(mail) = mailbox.recv().await {
+        match mail {
+            Mail::Listen { listener, tls, until } => {
+                tokio::task::spawn_local(listener::accept(
+                    Arc::clone(&worker.shared),
+                    listener,
+                    tls,
+                    until,
+                    others.clone(),
+                ));
+            }
+            Mail::Serve(accepted) => {
+                tokio::task::spawn_local(serve(Rc::clone(&worker), accepted));
+            }
+            Mail::Drain { linger } => {
+                worker.advance(Stage::Draining);
+                let closing = async {
+                    tokio::select! {
+                        () = tokio::time::sleep(linger) => {}
+                        () = worker.idle() => {}
+                    }
+                    worker.advance(Stage::Closing);
+                    worker.idle().await;
+                };
+                tokio::select! {
+                    () = closing => return,
+                    () = aborted(&mut mailbox, &worker) => return,
+                }
+            }
+            Mail::Abort => return,
+        }
+    }
+}
+
+/// Waits for the order to abort; connections that were on their way are served.
+async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker>) {
+    while let Some(mail) = mailbox.recv().await {
+        match mail {
+            Mail::Abort => return,
+            Mail::Serve(accepted) => {
+                tokio::task::spawn_local(serve(Rc::clone(worker), accepted));
+            }
+            Mail::Listen { .. } | Mail::Drain { .. } => {}
+        }
+    }
+}
+
+async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let busy = worker.busy();
+    let Accepted { stream, peer, tls, place } = accepted;
+    let stream = match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "cannot serve a connection");
+            return;
+        }
+    };
+    let client = Client { peer, tls };
+    let limits = worker.shared.published.load().snapshot.settings.client.clone();
+    if tls {
+        let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
+        match worker.alarms.within(Some(limits.request_head), acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => connection::serve(Rc::clone(&worker), stream, place, client, limits).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        }
+    } else {
+        connection::serve(Rc::clone(&worker), stream, place, client, limits).await;
+    }
+    drop(busy);
+}

@@ -1,0 +1,127 @@
+//! What the tasks of one data thread share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::alarm::Alarms;
+use super::threads::Shared;
+use super::upstream::Pools;
+
+/// How far the end of the thread has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serving.
+    Open,
+    /// Answers carry `Connection: close`; idle connections linger.
+    Draining,
+    /// Idle connections are closed, the others after their answer.
+    Closing,
+}
+
+/// The state of one data thread.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its index.
+    pub thread: usize,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// Its deadlines.
+    pub alarms: Rc<Alarms>,
+    /// Its connections to backends.
+    pub pools: Rc<Pools>,
+    stage: Cell<Stage>,
+    /// Client connections and tunnels.
+    busy: Cell<usize>,
+    idle: tokio::sync::Notify,
+    random: RefCell<SmallRng>,
+    retries: Cell<u32>,
+}
+
+/// Retries in hand at the start, and at most.
+const RETRIES: u32 = 100;
+
+/// Requests that earn one retry: at most a fifth more traffic for a backend that fails (Finagle's default).
+const REQUESTS_PER_RETRY: u32 = 5;
+
+impl Worker {
+    /// The state of thread number `thread`.
+    #[must_use]
+    pub fn new(thread: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let alarms = Alarms::new();
+        Rc::new(Self {
+            thread,
+            shared,
+            pools: Pools::new(&alarms),
+            alarms,
+            stage: Cell::new(Stage::Open),
+            busy: Cell::new(0),
+            idle: tokio::sync::Notify::new(),
+            random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
+            retries: Cell::new(RETRIES * REQUESTS_PER_RETRY),
+        })
+    }
+
+    /// 64 random bits, not for secrets.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// How far the end has come.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Goes a step towards the end, and tells every connection.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.alarms.wake_all();
+    }
+
+    /// Every request earns a part of a retry.
+    pub fn earn_retry(&self) {
+        self.retries.set((self.retries.get() + 1).min(RETRIES * REQUESTS_PER_RETRY));
+    }
+
+    /// Whether a request may be sent once more.
+    #[must_use]
+    pub fn spend_retry(&self) -> bool {
+        let left = self.retries.get().checked_sub(REQUESTS_PER_RETRY);
+        left.inspect(|left| self.retries.set(*left)).is_some()
+    }
+
+    /// Counts a connection or tunnel while the guard lives.
+    #[must_use]
+    pub fn busy(self: &Rc<Self>) -> Busy {
+        self.busy.set(self.busy.get() + 1);
+        self.shared.connections[self.thread].store(self.busy.get(), std::sync::atomic::Ordering::Relaxed);
+        Busy(Rc::clone(self))
+    }
+
+    /// Waits until no connection and no tunnel is left.
+    pub async fn idle(&self) {
+        while self.busy.get() > 0 {
+            self.idle.notified().await;
+        }
+    }
+}
+
+/// A connection or tunnel of a thread.
+#[derive(Debug)]
+pub struct Busy(Rc<Worker>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let worker = &self.0;
+        worker.busy.set(worker.busy.get() - 1);
+        worker.shared.connections[worker.thread].store(worker.busy.get(), std::sync::atomic::Ordering::Relaxed);
+        if worker.busy.get() == 0 {
+            worker.idle.notify_waiters();
+        }
+    }
+}
