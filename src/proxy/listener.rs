@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::threads::{Mailboxes, Shared};
@@ -53,7 +52,7 @@ pub(super) async fn accept(
     mut until: oneshot::Receiver<()>,
     threads: Mailboxes,
 ) {
-    let listener = match AsyncFd::register(listener) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "cannot accept connections");
@@ -83,19 +82,14 @@ pub(super) async fn accept(
 
 async fn accept_one(
     shared: &Shared,
-    listener: &AsyncFd<TcpListener>,
+    listener: &tokio::net::TcpListener,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     // Without a free place the client waits in the kernel's queue.
     let place = Arc::clone(&shared.places).acquire_owned().await.map_err(io::Error::other)?;
-    loop {
-        let mut ready = listener.readable().await?;
-        if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
-            let (stream, peer) = accepted?;
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            return Ok((stream, peer, place));
-        }
-    }
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    // Off this thread's runtime, for the thread that will serve it.
+    Ok((stream.into_std()?, peer, place))
 }
 
 /// The thread with the fewest connections; among equals the first from `from` on.
