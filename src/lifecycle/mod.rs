@@ -6,4 +6,7 @@
 pub mod gate_word;
 pub mod instance;
 pub mod lease;
+pub mod ports;
+pub mod probe;
+pub mod provider;
 pub mod unit;

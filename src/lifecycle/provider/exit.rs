@@ -1,0 +1,54 @@
+//! How an instance ended.
+
+use std::fmt;
+
+use nix::sys::signal::Signal;
+
+/// How an instance ended, for logs and errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitReport {
+    /// The exit code, 128 plus the signal's number where a signal ended it; `None` where its supervisor was killed.
+    pub code: Option<i32>,
+    /// It did not end within the grace of its stop signal and was killed.
+    pub killed: bool,
+    /// The last lines that it wrote, oldest first; a line each of standard output or standard error.
+    pub last_lines: Vec<String>,
+}
+
+impl fmt::Display for ExitReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            None => f.write_str("its supervisor was killed")?,
+            Some(code) => {
+                write!(f, "exit code {code}")?;
+                // Shells use 128 plus the signal too, so that a program that exits so means the same.
+                if let Ok(signal) = Signal::try_from(code - 128) {
+                    write!(f, " ({signal})")?;
+                }
+            }
+        }
+        write_lines(f, &self.last_lines)
+    }
+}
+
+/// Writes what a program said last below a message.
+pub(super) fn write_lines(f: &mut fmt::Formatter<'_>, lines: &[String]) -> fmt::Result {
+    if lines.is_empty() {
+        return f.write_str("; it wrote nothing");
+    }
+    f.write_str("; its last lines:")?;
+    lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_signal_and_shows_the_last_lines() {
+        let report = ExitReport { code: Some(137), killed: false, last_lines: vec!["oops".to_owned()] };
+        assert_eq!(report.to_string(), "exit code 137 (SIGKILL); its last lines:\n  oops");
+        let report = ExitReport { code: Some(1), killed: false, last_lines: Vec::new() };
+        assert_eq!(report.to_string(), "exit code 1; it wrote nothing");
+    }
+}

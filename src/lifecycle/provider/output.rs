@@ -1,0 +1,137 @@
+//! What a version's process writes: each line goes to the log under the version's name, and the last ones are kept for errors.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::model::name::VersionName;
+
+/// The longest line in bytes; the rest of a longer one is dropped.
+const LONGEST_LINE: usize = 8 * 1024;
+/// How many lines are kept.
+const KEPT_LINES: usize = 20;
+/// The pipes end with the last process that holds them. One handed to a stranger must not hold up the news of an exit.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+
+type Tail = Arc<Mutex<VecDeque<String>>>;
+
+/// The streams of one process. Once dropped, they are still read until they end.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    // Held to push or copy 20 lines.
+    tail: Tail,
+    readers: JoinSet<()>,
+}
+
+impl Output {
+    /// Logs each line of `source` under `version` and the stream's name, as a task of the current runtime.
+    pub(super) fn log(
+        &mut self,
+        version: VersionName,
+        stream: &'static str,
+        source: impl AsyncRead + Unpin + Send + 'static,
+    ) {
+        let tail = Arc::clone(&self.tail);
+        self.readers.spawn(async move {
+            let mut source = BufReader::new(source);
+            // An error of a pipe is its end.
+            while let Ok(Some(line)) = next_line(&mut source).await {
+                info!(target: "tidegate::version", version = %version, stream, "{line}");
+                let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+                if tail.len() == KEPT_LINES {
+                    tail.pop_front();
+                }
+                tail.push_back(line);
+            }
+        });
+    }
+
+    /// Waits until all that was written has been read. Can be cancelled and called again.
+    pub(super) async fn ended(&mut self) {
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        // What is still open after that belongs to a stranger; the lines so far are what there is to say.
+        let _strangers = timeout(END_TIMEOUT, all).await;
+    }
+
+    /// The last lines, oldest first.
+    pub(super) fn last_lines(&self) -> Vec<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.readers.detach_all();
+    }
+}
+
+/// Reads a line of any length in bounded memory; `None` at the end. What is not UTF-8 is replaced.
+async fn next_line(source: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    let mut seen = false;
+    loop {
+        let available = source.fill_buf().await?;
+        if available.is_empty() {
+            break;
+        }
+        seen = true;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let part = &available[..end.unwrap_or(available.len())];
+        line.extend_from_slice(&part[..part.len().min(LONGEST_LINE - line.len())]);
+        let consumed = end.map_or(part.len(), |end| end + 1);
+        source.consume(consumed);
+        if end.is_some() {
+            break;
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(seen.then(|| String::from_utf8_lossy(&line).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    async fn lines(text: &[u8]) -> Vec<String> {
+        let mut source = BufReader::with_capacity(7, Cursor::new(text.to_vec()));
+        let mut lines = Vec::new();
+        while let Some(line) = next_line(&mut source).await.expect("memory does not fail") {
+            lines.push(line);
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn splits_lines_and_keeps_the_unfinished_last_one() {
+        assert_eq!(lines(b"one\r\n\nthree\xff\nlast").await, ["one", "", "three\u{fffd}", "last"]);
+        assert!(lines(b"").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn cuts_a_long_line_and_goes_on_with_the_next() {
+        let text = format!("{}\nnext\n", "x".repeat(100_000));
+        let lines = lines(text.as_bytes()).await;
+        assert_eq!((lines[0].len(), lines[1].as_str()), (LONGEST_LINE, "next"));
+    }
+
+    #[tokio::test]
+    async fn keeps_the_last_twenty_lines() {
+        let mut output = Output::default();
+        let service = crate::model::name::ServiceName::new("shop").expect("a name");
+        let text: String = (0..50).map(|n| format!("line {n}\n")).collect();
+        output.log(VersionName::numbered(&service, 1), "stdout", Cursor::new(text.into_bytes()));
+        output.ended().await;
+        let kept = output.last_lines();
+        assert_eq!((kept.len(), kept[0].as_str(), kept[19].as_str()), (20, "line 30", "line 49"));
+    }
+}
