@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a service, a snapshot or a connection: callers hand in names and numbers.
 
+pub mod access;
 pub mod counters;
 pub mod log;
 pub mod metrics;
