@@ -1,1 +1,3 @@
 //! Watches the files and publishes what they say.
+
+pub mod watch;

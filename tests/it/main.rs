@@ -1,0 +1,4 @@
+//! The integration tests: one binary, one file per story.
+#![expect(clippy::print_stderr, reason = "tests")]
+
+mod watch;
