@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 
 use crate::lifecycle::unit::Unit;
 use crate::model::snapshot::Snapshot;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::counters::RequestCounters;
 use crate::tls::store::CertificateStore;
 
 static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
@@ -18,6 +20,8 @@ pub struct ServiceState {
     pub cursor: Arc<AtomicU64>,
     /// The units of the service's versions, by version index.
     pub units: Box<[Arc<Unit>]>,
+    /// The requests that the service answered without a version.
+    pub own: Arc<RequestCounters>,
 }
 
 /// Everything that is in force together.
@@ -31,6 +35,8 @@ pub struct Live {
     pub services: Box<[Arc<ServiceState>]>,
     /// By server name.
     pub certificates: CertificateStore,
+    /// The access log, if there is one.
+    pub access: Option<Arc<AccessLog>>,
 }
 
 impl Live {
@@ -41,10 +47,11 @@ impl Live {
         snapshot: Snapshot,
         services: Box<[Arc<ServiceState>]>,
         certificates: CertificateStore,
+        access: Option<Arc<AccessLog>>,
     ) -> Self {
         debug_assert_eq!(snapshot.services.len(), services.len(), "states are by service index");
         IN_MEMORY.fetch_add(1, Ordering::Relaxed);
-        Self { generation, snapshot, services, certificates }
+        Self { generation, snapshot, services, certificates, access }
     }
 
     /// How many are in memory at present: one, and those that requests on their way still read.

@@ -10,3 +10,4 @@ pub mod ports;
 pub mod probe;
 pub mod provider;
 pub mod unit;
+pub mod units;

@@ -11,6 +11,7 @@ use super::gate_word::GateWord;
 use super::instance::{Instance, pick};
 use super::lease::Lease;
 use crate::model::name::VersionName;
+use crate::telemetry::counters::RequestCounters;
 
 /// How many requests may wait for one version to come up.
 pub const MAX_WAITERS: usize = 20_000;
@@ -79,12 +80,13 @@ pub struct Unit {
     waiters: AtomicUsize,
     /// Told when the last lease of a shut gate comes back.
     drained: Notify,
+    counters: RequestCounters,
 }
 
 impl Unit {
-    /// A unit that has nothing running yet.
+    /// A unit that has nothing running yet, counted on by `threads` data threads.
     #[must_use]
-    pub fn new(name: VersionName) -> Self {
+    pub fn new(name: VersionName, threads: usize) -> Self {
         Self {
             name,
             gate: GateWord::shut(),
@@ -92,6 +94,7 @@ impl Unit {
             state: watch::Sender::new(State::Starting),
             waiters: AtomicUsize::new(0),
             drained: Notify::new(),
+            counters: RequestCounters::new(threads),
         }
     }
 
@@ -99,6 +102,12 @@ impl Unit {
     #[must_use]
     pub fn name(&self) -> &VersionName {
         &self.name
+    }
+
+    /// What its requests came to.
+    #[must_use]
+    pub fn counters(&self) -> &RequestCounters {
+        &self.counters
     }
 
     /// The present state.

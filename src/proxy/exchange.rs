@@ -1,14 +1,23 @@
 //! One request and its answer, counted and logged when the last byte has gone.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+use http::Version;
+use http::header::{HOST, USER_AGENT};
+use http::request::Parts;
 
 use super::body::{BodyError, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
 use super::worker::Worker;
 use crate::lifecycle::unit::Unit;
+use crate::live::ServiceState;
+use crate::model::{host, path};
+use crate::telemetry::access::{AccessLog, Entry, Failure};
+use crate::telemetry::counters::{Class, Sample, Unrouted};
 
 /// Lives from the request's head to the response's end, wherever that is; tells what came of it when dropped.
 #[derive(Debug)]
@@ -17,13 +26,40 @@ pub struct Exchange {
     phase: Rc<Phase>,
     began: Instant,
     status: u16,
-    /// The version that it went to.
-    unit: Option<Arc<Unit>>,
-    choice: &'static str,
+    party: Party,
     upload: Option<Rc<Upload>>,
     bytes_out: u64,
     completed: bool,
     failure: Option<(&'static str, &'static str)>,
+    /// Only where there is an access log.
+    logged: Option<Box<Logged>>,
+}
+
+/// Who answers.
+#[derive(Debug)]
+enum Party {
+    /// The proxy, before any service was found.
+    Nobody(Unrouted),
+    /// The service itself: a redirect, a refusal.
+    Service(Arc<ServiceState>),
+    /// A version.
+    Version(Arc<Unit>),
+}
+
+/// What the access log says of a request besides the numbers.
+#[derive(Debug)]
+struct Logged {
+    log: Arc<AccessLog>,
+    client: IpAddr,
+    protocol: &'static str,
+    method: String,
+    host: String,
+    path: String,
+    query: Option<String>,
+    user_agent: Option<Vec<u8>>,
+    choice: &'static str,
+    service: Option<String>,
+    instance: Option<String>,
 }
 
 impl Exchange {
@@ -36,19 +72,61 @@ impl Exchange {
             phase: Rc::clone(phase),
             began: Instant::now(),
             status: 0,
-            unit: None,
-            choice: "-",
+            party: Party::Nobody(Unrouted::BadRequest),
             upload: None,
             bytes_out: 0,
             completed: false,
             failure: None,
+            logged: None,
+        }
+    }
+
+    /// Has the request in this log when it is over.
+    pub fn log_to(&mut self, log: &Arc<AccessLog>, parts: &Parts, client: IpAddr) {
+        let named = || parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str).or_else(named).unwrap_or_default();
+        self.logged = Some(Box::new(Logged {
+            log: Arc::clone(log),
+            client,
+            protocol: if parts.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            method: parts.method.to_string(),
+            host: host::normalise(authority).map_or_else(|| authority.to_owned(), |host| host.into_owned()),
+            path: path::normalise(parts.uri.path()).into_owned(),
+            query: parts.uri.query().map(str::to_owned),
+            user_agent: parts.headers.get(USER_AGENT).map(|value| value.as_bytes().to_owned()),
+            choice: "-",
+            service: None,
+            instance: None,
+        }));
+    }
+
+    /// Nobody is at the request's address.
+    pub fn unrouted(&mut self, why: Unrouted) {
+        self.party = Party::Nobody(why);
+    }
+
+    /// The service that was found; it answers itself unless [`Self::goes_to`] follows.
+    pub fn belongs_to(&mut self, service: &Arc<ServiceState>, name: &str) {
+        self.party = Party::Service(Arc::clone(service));
+        if let Some(logged) = &mut self.logged {
+            logged.service = Some(name.to_owned());
         }
     }
 
     /// The version that it goes to, and why, in a word.
-    pub fn goes_to(&mut self, unit: &Arc<Unit>, choice: &'static str) {
-        self.unit = Some(Arc::clone(unit));
-        self.choice = choice;
+    pub fn goes_to(&mut self, unit: &Arc<Unit>, service: &str, choice: &'static str) {
+        self.party = Party::Version(Arc::clone(unit));
+        if let Some(logged) = &mut self.logged {
+            logged.service = Some(service.to_owned());
+            logged.choice = choice;
+        }
+    }
+
+    /// The instance that answered.
+    pub fn answered_by(&mut self, instance: &impl ToString) {
+        if let Some(logged) = &mut self.logged {
+            logged.instance = Some(instance.to_string());
+        }
     }
 
     /// Whose bytes are counted as received.
@@ -91,6 +169,44 @@ impl Drop for Exchange {
         self.phase.end_request();
         if !self.completed && self.failure.is_none() {
             self.failure = Some(("client", "connection_terminated"));
+        }
+        let elapsed = self.began.elapsed();
+        let thread = self.worker.thread;
+        let sample = Sample {
+            class: if self.completed { Class::of(self.status) } else { Class::Aborted },
+            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.received()),
+            bytes_out: self.bytes_out,
+        };
+        match &self.party {
+            Party::Nobody(why) => self.worker.counters().unrouted(*why),
+            Party::Service(service) => service.own.record(thread, &sample),
+            Party::Version(unit) => unit.counters().record(thread, &sample),
+        }
+        if let Some(logged) = &self.logged {
+            let version = if let Party::Version(unit) = &self.party { Some(unit.name().as_str()) } else { None };
+            logged.log.record(
+                thread,
+                &Entry {
+                    at: SystemTime::now() - elapsed,
+                    elapsed,
+                    client: logged.client,
+                    protocol: logged.protocol,
+                    method: &logged.method,
+                    host: &logged.host,
+                    path: &logged.path,
+                    query: logged.query.as_deref(),
+                    status: (self.status != 0).then_some(self.status),
+                    bytes_in: sample.bytes_in,
+                    bytes_out: sample.bytes_out,
+                    service: logged.service.as_deref(),
+                    version,
+                    choice: logged.choice,
+                    instance: logged.instance.as_deref(),
+                    error: self.failure.map(|(fault, kind)| Failure { fault, kind }),
+                    user_agent: logged.user_agent.as_deref(),
+                },
+            );
         }
     }
 }

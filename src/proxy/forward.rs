@@ -18,6 +18,7 @@ use super::headers::{Downstream, clean_response, has_token, request_headers};
 use super::upgrade::{self, Tunnel};
 use super::upstream::{self, SendError, Upstream};
 use super::worker::Worker;
+use crate::lifecycle::instance::Instance;
 use crate::lifecycle::lease::Lease;
 use crate::lifecycle::unit::{AcquireError, Unit};
 use crate::model::policy::Policy;
@@ -48,13 +49,16 @@ pub struct Call<'c> {
     pub start_timeout: Duration,
 }
 
+/// Who answered, and what.
+pub type Forwarded = (Arc<Instance>, Response<ResponseBody>);
+
 /// Sends the request; `None` where the version went away before anything was sent.
 pub async fn forward(
     call: Call<'_>,
     body: &mut RequestBody,
     upload: &Rc<Upload>,
     tunnel: &mut Option<Tunnel>,
-) -> Result<Option<Response<ResponseBody>>, ProxyError> {
+) -> Result<Option<Forwarded>, ProxyError> {
     let timeouts = &call.policy.timeouts;
     let total = timeouts.total.map(|limit| {
         let alarm = call.worker.alarms.alarm();
@@ -69,9 +73,11 @@ pub async fn forward(
         Ok(Err(SendFailure::Error(error))) => return Err(error),
         Ok(Ok(answered)) => answered,
     };
+    let instance = Arc::clone(lease.instance());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
-        return upgrade::switch(call.worker, tunnel, response, lease).map(Some);
+        let response = upgrade::switch(call.worker, tunnel, response, lease)?;
+        return Ok(Some((instance, response)));
     }
     // Both lengths at once could be read two ways (RFC 9112, 6.3).
     if response.headers().contains_key(TRANSFER_ENCODING) && response.headers().contains_key(CONTENT_LENGTH) {
@@ -82,7 +88,7 @@ pub async fn forward(
     call.phase.begin_response(timeouts.idle);
     // A connection that is still taking an upload, or could become a tunnel, is not for others.
     let check_in = (upload.is_finished() && tunnel.is_none()).then(|| upstream.check_in(&call.worker.pools));
-    Ok(Some(response.map(|incoming| {
+    let response = response.map(|incoming| {
         ResponseBody::download(Download {
             incoming,
             check_in,
@@ -93,7 +99,8 @@ pub async fn forward(
             alarm: None,
             trailers,
         })
-    })))
+    });
+    Ok(Some((instance, response)))
 }
 
 enum SendFailure {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{CONNECTION, HOST, SET_COOKIE};
@@ -23,10 +24,12 @@ use crate::live::{Live, ServiceState};
 use crate::model::choose::{Choice, Draw, Reason, choose};
 use crate::model::request::RequestView;
 use crate::model::route::Target;
+use crate::model::schedule::Schedule;
 use crate::model::service::Service;
 use crate::model::snapshot::contains;
 use crate::model::sticky::Sticky;
 use crate::model::{host, path};
+use crate::telemetry::counters::Unrouted;
 
 /// Serves the requests of one connection.
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl Handler {
         let outcome = match tunnel {
             Ok(tunnel) => self.serve(&parts, incoming, tunnel, &mut exchange).await,
             Err(error) => {
+                exchange.unrouted(Unrouted::NotAllowed);
                 self.discard(incoming);
                 Err(error)
             }
@@ -90,12 +94,14 @@ impl Handler {
         exchange: &mut Exchange,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let mut live = self.worker.shared.published.load();
+        if let Some(log) = &live.access {
+            exchange.log_to(log, parts, self.client_of(parts, &live).0);
+        }
         let mut tunnel = tunnel;
         let mut incoming = Some(incoming);
         let mut body: Option<(RequestBody, Rc<Upload>)> = None;
         loop {
-            let step = self.decide(parts, &live);
-            let decided = match step {
+            let decided = match self.decide(parts, &live, exchange) {
                 Ok(decided) => decided,
                 Err(error) => {
                     if let Some(incoming) = incoming.take() {
@@ -124,7 +130,7 @@ impl Handler {
                 return Err(ProxyError::BodyTooLarge);
             }
             let unit = &state.units[choice.version];
-            exchange.goes_to(unit, choice.reason.as_str());
+            exchange.goes_to(unit, service.name.as_str(), choice.reason.as_str());
             let call = Call {
                 worker: &self.worker,
                 phase: &self.phase,
@@ -137,7 +143,8 @@ impl Handler {
                 start_timeout: service.versions[choice.version].start.timeout,
             };
             match forward(call, request_body, upload, &mut tunnel).await {
-                Ok(Some(mut response)) => {
+                Ok(Some((instance, mut response))) => {
+                    exchange.answered_by(instance.endpoint());
                     finish(&mut response, service, &choice);
                     return Ok(response);
                 }
@@ -149,15 +156,13 @@ impl Handler {
     }
 
     /// Everything up to the choice; reads nothing but the head and `live`.
-    fn decide<'r>(&self, parts: &'r Parts, live: &'r Live) -> Result<Step<'r>, ProxyError> {
+    fn decide<'r>(&self, parts: &'r Parts, live: &'r Live, exchange: &mut Exchange) -> Result<Step<'r>, ProxyError> {
         if parts.method == Method::CONNECT {
+            exchange.unrouted(Unrouted::NotAllowed);
             return Err(ProxyError::Connect);
         }
         let snapshot = &live.snapshot;
-        let trusted_proxies = &snapshot.settings.trusted_proxies;
-        let peer = self.client.peer.ip().to_canonical();
-        let trusted = !trusted_proxies.is_empty() && contains(trusted_proxies, peer);
-        let client = if trusted { client_address(peer, &parts.headers, trusted_proxies) } else { peer };
+        let (client, trusted) = self.client_of(parts, live);
         let authority = authority(parts)?;
         let head = Head {
             parts,
@@ -167,9 +172,14 @@ impl Handler {
             client,
             trusted,
         };
+        exchange.unrouted(Unrouted::UnknownHost);
         let found = snapshot.route(&head.host, &head.path, client).ok_or(ProxyError::NoService)?;
         let (service, state) = (&snapshot.services[found.target.service()], &live.services[found.target.service()]);
         let policy = &service.policy;
+        let own = policy.allow.is_some() || policy.maintenance.is_some() || policy.redirect.is_some();
+        if own || service.schedule == Schedule::Nobody {
+            exchange.belongs_to(state, service.name.as_str());
+        }
         if policy.allow.as_ref().is_some_and(|allow| !contains(allow, client)) {
             return Err(ProxyError::NotAllowed);
         }
@@ -190,6 +200,16 @@ impl Handler {
         Ok(Step::Forward(Decided { head, service, state, choice, strip: found.strip }))
     }
 
+    /// The client's address, and whether the peer's word was taken for it.
+    fn client_of(&self, parts: &Parts, live: &Live) -> (IpAddr, bool) {
+        let trusted_proxies = &live.snapshot.settings.trusted_proxies;
+        let peer = self.client.peer.ip().to_canonical();
+        if trusted_proxies.is_empty() || !contains(trusted_proxies, peer) {
+            return (peer, false);
+        }
+        (client_address(peer, &parts.headers, trusted_proxies), true)
+    }
+
     /// The body will not be read; says so to the connection.
     fn discard(&self, incoming: Incoming) {
         if !http_body::Body::is_end_stream(&incoming) {
@@ -206,7 +226,7 @@ enum Step<'r> {
 struct Decided<'r> {
     head: Head<'r>,
     service: &'r Service,
-    state: &'r ServiceState,
+    state: &'r Arc<ServiceState>,
     choice: Choice,
     strip: Option<&'r path::PathPrefix>,
 }

@@ -15,6 +15,7 @@ use super::connection::{self, Client};
 use super::listener::{self, Accepted};
 use super::worker::{Stage, Worker};
 use crate::live::Published;
+use crate::telemetry::counters::ProxyCounters;
 
 /// What all data threads share.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub struct Shared {
     pub tls: Arc<ServerConfig>,
     /// Client connections and tunnels, by thread.
     pub connections: Box<[AtomicUsize]>,
-    /// Tunnels.
-    pub tunnels: AtomicUsize,
+    /// What is counted whatever the service.
+    pub counters: ProxyCounters,
     /// Places for client connections.
     pub places: Arc<Semaphore>,
 }
@@ -39,7 +40,7 @@ impl Shared {
             published,
             tls,
             connections: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
-            tunnels: AtomicUsize::new(0),
+            counters: ProxyCounters::new(threads),
             places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
         })
     }
@@ -215,6 +216,7 @@ async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker
 
 async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let busy = worker.busy();
+    worker.counters().connections_accepted.add(1);
     let Accepted { stream, peer, tls, place } = accepted;
     let stream = match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => stream,
@@ -235,5 +237,6 @@ async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     } else {
         connection::serve(Rc::clone(&worker), stream, place, client, limits).await;
     }
+    worker.counters().connections_closed.add(1);
     drop(busy);
 }

@@ -1,8 +1,6 @@
 //! WebSocket tunnels: asked for by the client, granted by the backend's 101, then bytes both ways.
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, Version};
@@ -59,15 +57,15 @@ pub fn switch(
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let (busy, shared) = (worker.busy(), Arc::clone(&worker.shared));
+    let (busy, worker) = (worker.busy(), Rc::clone(worker));
     tokio::task::spawn_local(async move {
         let _held = (lease, busy);
         let (Ok(client), Ok(backend)) = (tunnel.0.await, backend.await) else { return };
-        shared.tunnels.fetch_add(1, Ordering::Relaxed);
+        worker.counters().tunnels_opened.add(1);
         let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
         // Either side may break off at any time; that is how tunnels end.
         drop(tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER).await);
-        shared.tunnels.fetch_sub(1, Ordering::Relaxed);
+        worker.counters().tunnels_closed.add(1);
     });
     Ok(response.map(|_| ResponseBody::empty()))
 }

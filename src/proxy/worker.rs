@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use super::alarm::Alarms;
 use super::threads::Shared;
 use super::upstream::Pools;
+use crate::telemetry::counters::ProxyShard;
 
 /// How far the end of the thread has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +72,12 @@ impl Worker {
         self.random.borrow_mut().next_u64()
     }
 
+    /// This thread's part of what is counted whatever the service.
+    #[must_use]
+    pub fn counters(&self) -> &ProxyShard {
+        self.shared.counters.of(self.thread)
+    }
+
     /// How far the end has come.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -92,7 +99,10 @@ impl Worker {
     #[must_use]
     pub fn spend_retry(&self) -> bool {
         let left = self.retries.get().checked_sub(REQUESTS_PER_RETRY);
-        left.inspect(|left| self.retries.set(*left)).is_some()
+        let Some(left) = left else { return false };
+        self.retries.set(left);
+        self.counters().retries.add(1);
+        true
     }
 
     /// Counts a connection or tunnel while the guard lives.
