@@ -1,5 +1,6 @@
 //! The command line: one verb per file.
 
+pub mod status;
 pub mod supervise;
 
 use std::process::ExitCode;

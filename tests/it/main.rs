@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one file per story.
 #![expect(clippy::print_stderr, reason = "tests")]
 
+mod admin;
 mod watch;
