@@ -4,7 +4,9 @@
 //! into the structs of [`file`], noting every error) and `compile` (those into the model). [`diagnostic`] is what comes out
 //! where something is wrong.
 
+pub mod decode;
 pub mod diagnostic;
 pub mod source;
+pub mod spanned;
 pub mod tree;
 pub mod units;

@@ -304,7 +304,11 @@ impl Builder<'_> {
                 }
                 None if matches!(node.kind, Kind::Scalar(_)) => *key = Some(node),
                 None => {
-                    return Err(self.refuse("a list or mapping cannot be a key", span, "write a text before the colon"));
+                    return Err(self.refuse(
+                        "a list or mapping cannot be a key",
+                        span,
+                        "write a text before the colon",
+                    ));
                 }
             },
         }
