@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod diagnostic;
+pub mod file;
 pub mod source;
 pub mod spanned;
 pub mod tree;
