@@ -4,10 +4,14 @@
 //! into the structs of [`file`], noting every error) and `compile` (those into the model). [`diagnostic`] is what comes out
 //! where something is wrong.
 
+mod claims;
+pub mod compile;
 pub mod decode;
 pub mod diagnostic;
 pub mod file;
+pub mod load;
 pub mod source;
 pub mod spanned;
+mod stamp;
 pub mod tree;
 pub mod units;

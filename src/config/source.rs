@@ -32,7 +32,7 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read, is too long, or is not UTF-8.
-    pub fn read(path: &Path) -> Result<Self, Diagnostic> {
+    pub fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
         match read_limited(path) {
             Ok(text) => Ok(Self { path: path.to_owned(), text }),
             Err(error) => {
@@ -40,7 +40,7 @@ impl Source {
                     io::ErrorKind::NotFound => "no such file".to_owned(),
                     _ => format!("cannot be read: {error}"),
                 };
-                Err(Diagnostic::error(message, Label::file(path)))
+                Err(Box::new(Diagnostic::error(message, Label::file(path))))
             }
         }
     }
