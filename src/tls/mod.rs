@@ -1,4 +1,5 @@
 //! Certificates and keys: loaded as pairs, picked by server name.
 
+pub mod pair;
 pub mod resolver;
 pub mod store;

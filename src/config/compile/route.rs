@@ -1,0 +1,127 @@
+//! Hosts and paths that a service claims, and its certificate.
+
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use super::Check;
+use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::file::{RouteFile, ServiceFile, TlsFile};
+use crate::config::source::Span;
+use crate::config::spanned::Spanned;
+use crate::model::host::HostPattern;
+use crate::model::path::PathPrefix;
+use crate::model::route::Route;
+use crate::tls::pair::{self, PairError};
+
+impl Check {
+    /// The routes, each with its place.
+    pub(super) fn routes(&mut self, file: &ServiceFile) -> Vec<(Route, Span)> {
+        let mut routes: Vec<(Route, Span)> = Vec::new();
+        for domain in &file.domains {
+            if let Some(host) = self.host(domain) {
+                self.claim(&mut routes, Route { host, path: PathPrefix::root(), strip: false }, domain.span);
+            }
+        }
+        for route in &file.routes {
+            let RouteFile { host, path, strip } = &route.value;
+            let pattern = self.host(host);
+            let prefix = match path {
+                Some(path) => self.prefix(path),
+                None => Some(PathPrefix::root()),
+            };
+            if *strip && prefix.as_ref().is_some_and(PathPrefix::is_empty) {
+                self.error(route.span, "`strip` has no prefix to take off", "add `path: /shop`, or take `strip` out");
+            }
+            if let (Some(pattern), Some(path)) = (pattern, prefix) {
+                self.claim(&mut routes, Route { host: pattern, path, strip: *strip }, host.span);
+            }
+        }
+        routes
+    }
+
+    fn claim(&mut self, routes: &mut Vec<(Route, Span)>, route: Route, span: Span) {
+        if let Some((_, first)) = routes.iter().find(|(other, _)| other.host == route.host && other.path == route.path)
+        {
+            let diagnostic = Diagnostic::error(
+                format!("`{}{}` is claimed twice", route.host, route.path),
+                Label::at(&self.source, span).text("again here"),
+            )
+            .also(Label::at(&self.source, *first).text("first here"))
+            .help("keep one of them");
+            self.found.push(diagnostic);
+        } else {
+            routes.push((route, span));
+        }
+    }
+
+    fn host(&mut self, text: &Spanned<String>) -> Option<HostPattern> {
+        match HostPattern::parse(text) {
+            Ok(host) => Some(host),
+            Err(error) => {
+                self.error(
+                    text.span,
+                    error.to_string(),
+                    "write a host like `shop.example.com`, or `*.shop.example.com` for all one label below",
+                );
+                None
+            }
+        }
+    }
+
+    fn prefix(&mut self, text: &Spanned<String>) -> Option<PathPrefix> {
+        match PathPrefix::parse(text) {
+            Ok(prefix) => Some(prefix),
+            Err(error) => {
+                let cure = if text.starts_with('/') {
+                    "write a path like `/shop`".to_owned()
+                } else {
+                    format!("write `/{}`", text.value)
+                };
+                self.error(text.span, error.to_string(), cure);
+                None
+            }
+        }
+    }
+
+    /// The certificate and key, loaded and known to match.
+    pub(super) fn certificate(&mut self, tls: Option<&Spanned<TlsFile>>) -> Option<Arc<CertifiedKey>> {
+        let tls = tls?;
+        let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
+            if !self.has_error_within(tls.span) {
+                let message = match (&tls.certificate, &tls.key) {
+                    (None, None) => "`tls` names no pair",
+                    (None, _) => "`tls` names no certificate",
+                    (_, None) => "`tls` names no key",
+                    _ => return None,
+                };
+                self.error(
+                    tls.span,
+                    message,
+                    "write `tls: {certificate: PATH, key: PATH}`, or take it out for plain HTTP only",
+                );
+            }
+            return None;
+        };
+        let (certificate_path, key_path) = (self.dependency(certificate), self.dependency(key));
+        let loaded = pair::load(&certificate_path, &key_path);
+        match loaded {
+            Ok(pair) => Some(Arc::new(pair)),
+            Err(error) => {
+                let mut diagnostic = match &error {
+                    PairError::Certificate(_) => {
+                        Diagnostic::error(error.to_string(), Label::at(&self.source, certificate.span))
+                    }
+                    PairError::Key(_) => Diagnostic::error(error.to_string(), Label::at(&self.source, key.span)),
+                    PairError::Mismatch => {
+                        Diagnostic::error(error.to_string(), Label::at(&self.source, key.span).text("this key"))
+                            .also(Label::at(&self.source, certificate.span).text("this certificate"))
+                    }
+                };
+                diagnostic.help = Some(error.help().to_owned());
+                self.found.push(diagnostic);
+                None
+            }
+        }
+    }
+}

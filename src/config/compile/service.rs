@@ -1,0 +1,132 @@
+//! services/NAME.yaml to a service.
+
+use std::sync::Arc;
+
+use super::identity::{Known, next_name};
+use super::traffic::Listed;
+use super::{Check, Defaults};
+use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::file::ServiceFile;
+use crate::config::source::Span;
+use crate::model::name::{ServiceName, VersionName};
+use crate::model::schedule::Schedule;
+use crate::model::service::{MAX_VERSIONS, Service};
+use crate::model::version::Version;
+
+/// A service, and where its file claims its routes.
+pub(crate) struct CompiledService {
+    pub(crate) service: Service,
+    /// By index of the route.
+    pub(crate) route_places: Vec<Span>,
+}
+
+/// Checks a service's file. `None` if it has errors.
+pub(crate) fn service(
+    check: &mut Check,
+    name: &ServiceName,
+    file: &ServiceFile,
+    defaults: &Defaults,
+    known: Known<'_>,
+) -> Option<CompiledService> {
+    let (listed, complete) = version_names(check, name);
+    last_version(check, file, &listed);
+    let versions = versions(check, name, file, &listed, defaults, known);
+    let listed = Listed { service: name, versions: &listed, complete };
+    let weights = check.weights(file, &listed);
+    check.previous_weights(file, name);
+    let rules = check.rules(file, &listed);
+    let sticky = check.sticky(file.sticky.as_ref());
+    let routes = check.routes(file);
+    let certificate = check.certificate(file.tls.as_ref());
+    let policy = check.policy(file, defaults);
+    if listed.versions.is_empty()
+        && complete
+        && policy.redirect.is_none()
+        && policy.maintenance.is_none()
+        && !check.has_errors()
+    {
+        let whole = Label { span: None, ..Label::at(&check.source, Span::default()) };
+        check.found.push(
+            Diagnostic::error(format!("service {name} has no version"), whole)
+                .help(format!("add one: `versions: {{{name}-001: {{urls: [\"http://127.0.0.1:3000\"]}}}}`; only with `redirect` or `maintenance` can it do without")),
+        );
+    }
+    if check.has_errors() {
+        return None;
+    }
+    let weights = weights?;
+    let (routes, route_places): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+    let service = Service {
+        name: name.clone(),
+        routes: routes.into(),
+        certificate,
+        versions: versions.into(),
+        schedule: Schedule::of(&weights),
+        weights,
+        rules: rules.into(),
+        sticky,
+        policy,
+    };
+    Some(CompiledService { service, route_places })
+}
+
+/// The names under `versions`, whatever came of their values, and whether all of them are good names.
+fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName, Span)>, bool) {
+    let mut names = Vec::new();
+    let keys = check.keys_under("versions");
+    let count = keys.len();
+    for (index, (text, span)) in keys.into_iter().enumerate() {
+        match VersionName::parse(service, &text) {
+            Ok(name) => names.push((name, span)),
+            Err(error) => check.error(
+                span,
+                error.to_string(),
+                format!("name it `{service}-` and a number of three digits or more"),
+            ),
+        }
+        if index == MAX_VERSIONS {
+            let message = format!("`{text}` is one version too many: a service has at most {MAX_VERSIONS}");
+            check.error(span, message, format!("take out versions without traffic; there are {count}"));
+        }
+    }
+    let complete = names.len() == count;
+    (names, complete)
+}
+
+fn last_version(check: &mut Check, file: &ServiceFile, listed: &[(VersionName, Span)]) {
+    let Some(last) = &file.last_version else { return };
+    if let Some((largest, _)) = listed.iter().max_by_key(|(version, _)| version.number())
+        && last.value < largest.number()
+    {
+        let message = format!("`last_version` is {}, but there is {largest}", last.value);
+        check.error(last.span, message, format!("write `last_version: {}`, or take it out", largest.number()));
+    }
+}
+
+/// The versions in the order of the file; fewer than listed if some have errors.
+fn versions(
+    check: &mut Check,
+    service: &ServiceName,
+    file: &ServiceFile,
+    listed: &[(VersionName, Span)],
+    defaults: &Defaults,
+    known: Known<'_>,
+) -> Vec<Version> {
+    let last = file.last_version.as_ref().map_or(0, |last| last.value);
+    let next = next_name(service, last, listed.iter().map(|(version, _)| version.number()));
+    let mut versions = Vec::new();
+    for (key, value) in file.versions.iter() {
+        let Some((name, at)) = listed.iter().find(|(name, _)| name.as_str() == key.value) else { continue };
+        let Some(mut version) = check.version((name.clone(), *at), value, defaults) else { continue };
+        match known.get(name.as_str()) {
+            // The same allocation says cheaply that nothing has changed.
+            Some(backend) if **backend == *version.backend => version.backend = Arc::clone(backend),
+            // An environment with errors differs only because of them.
+            Some(_) if check.has_error_within(value.span) => {}
+            Some(backend) => check.unchanged((name, *at), value, (backend, &version.backend), &next),
+            None => {}
+        }
+        versions.push(version);
+    }
+    versions
+}

@@ -1,0 +1,309 @@
+//! tidegate.yaml to the server's settings.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use super::Check;
+use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::file::{
+    BytesOrOff, ClientFile, DefaultsFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile, RootFile, Time, Word,
+};
+use crate::config::source::Span;
+use crate::config::spanned::{OneOrMany, Spanned};
+use crate::model::host::HostPattern;
+use crate::model::policy::Timeouts;
+use crate::model::settings::{
+    AccessLogTarget, ClientLimits, DEFAULT_PROCESS_PORTS, Drain, LogFormat, LogLevel, Settings,
+};
+use crate::model::version::{Preview, Start, Stop};
+
+/// The longest path of a unix socket: `sun_path` has 108 bytes, one of them its end (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Bounds of a request head's limit, in bytes.
+const HEAD_BOUNDS: (u64, u64) = (8 * 1024, 1024 * 1024);
+
+/// What services and versions have unless they say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Defaults {
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// The largest request body in bytes; `None` is no limit.
+    pub max_body: Option<u64>,
+    /// Who sees preview domains.
+    pub preview: Preview,
+    /// How instances start.
+    pub start: Start,
+    /// How processes stop.
+    pub stop: Stop,
+}
+
+/// What tidegate.yaml comes to.
+pub(crate) struct Compiled {
+    pub(crate) settings: Settings,
+    pub(crate) defaults: Defaults,
+    /// The folder of the services, and where the file names it.
+    pub(crate) services: PathBuf,
+    pub(crate) services_at: Option<Span>,
+    /// Whether the file itself names process ports.
+    pub(crate) names_ports: bool,
+}
+
+pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
+    let (http, https) = listeners(check, file);
+    let admin = file.admin.as_ref().and_then(|admin| admin_address(check, admin));
+    let settings = Settings {
+        http,
+        https,
+        admin,
+        admin_token_file: file.admin_token_file.as_ref().map(|path| check.path(path)),
+        socket: socket(check, file.socket.as_ref()),
+        base_domain: base_domain(check, file.base_domain.as_ref()),
+        trusted_proxies: file.trusted_proxies.as_deref().map(|list| check.networks(list)).unwrap_or_default(),
+        preview_from: file.preview_from.as_deref().map_or_else(loopback, |list| check.networks(list)),
+        threads: file.threads.as_ref().and_then(|threads| thread_count(check, threads)),
+        max_connections: file.max_connections.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0),
+        client: client(check, file.client.as_ref()),
+        drain: drain(check, file.drain.as_ref()),
+        process_ports: process_ports(check, file),
+        access_log: file.access_log.as_ref().map(|target| match target.as_str() {
+            "-" => AccessLogTarget::Stdout,
+            path => AccessLogTarget::File(check.path(path)),
+        }),
+        log_level: file.log.as_ref().and_then(|log| log.level).map(log_level).unwrap_or_default(),
+        log_format: file.log.as_ref().and_then(|log| log.format).map(log_format).unwrap_or_default(),
+    };
+    same_address(check, file, &settings);
+    let services = check.path(file.services.as_ref().map_or("services", |folder| folder.as_str()));
+    Compiled {
+        settings,
+        defaults: defaults(check, file.defaults.as_ref()),
+        services,
+        services_at: file.services.as_ref().map(|folder| folder.span),
+        names_ports: file.process.as_ref().is_some_and(|process| process.ports.is_some()),
+    }
+}
+
+/// The ports from which the kernel picks for outgoing connections, where it says so.
+pub(crate) fn ephemeral_ports() -> Option<(u16, u16)> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn listeners(check: &mut Check, file: &RootFile) -> (Box<[SocketAddr]>, Box<[SocketAddr]>) {
+    let Some(listen) = &file.listen else {
+        return (Box::new([SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))]), Box::default());
+    };
+    let all = |check: &mut Check, list: Option<&OneOrMany<Spanned<Word>>>| -> Box<[SocketAddr]> {
+        let list = list.map(OneOrMany::as_slice).unwrap_or_default();
+        list.iter().filter_map(|word| check.socket_address(word.as_str(), word.span)).collect()
+    };
+    let ListenFile { http, https } = &listen.value;
+    let (http, https) = (all(check, http.as_ref()), all(check, https.as_ref()));
+    if http.is_empty() && https.is_empty() && !check.has_error_within(listen.span) {
+        check.error(listen.span, "`listen` names no address", "write `listen: {http: \"127.0.0.1:8080\"}`");
+    }
+    (http, https)
+}
+
+/// Two listeners cannot share a port on overlapping addresses.
+fn same_address(check: &mut Check, file: &RootFile, settings: &Settings) {
+    let mut places: Vec<(SocketAddr, Span)> = Vec::new();
+    let mut note = |word: &Spanned<Word>| {
+        if let Ok(address) = word.as_str().parse() {
+            places.push((address, word.span));
+        }
+    };
+    if let Some(listen) = &file.listen {
+        for list in [&listen.http, &listen.https].into_iter().flatten() {
+            list.as_slice().iter().for_each(&mut note);
+        }
+    }
+    file.admin.iter().for_each(&mut note);
+    if let (None, [address], Some(admin)) = (&file.listen, &*settings.http, &file.admin)
+        && settings.admin.is_some_and(|admin| overlap(admin, *address))
+    {
+        let cure = "name another port, or set `listen` as well";
+        check.error(admin.span, format!("`{address}` is where clients connect by default"), cure);
+    }
+    for (index, (address, span)) in places.iter().enumerate() {
+        if let Some((earlier, first)) = places[..index].iter().find(|(earlier, _)| overlap(*earlier, *address)) {
+            let message = if earlier == address {
+                format!("two listeners on `{address}`")
+            } else {
+                format!("two listeners on one port: `{address}` and `{earlier}`")
+            };
+            let diagnostic = Diagnostic::error(message, Label::at(&check.source, *span).text("again here"))
+                .also(Label::at(&check.source, *first).text("first here"))
+                .help("give one of them another port");
+            check.found.push(diagnostic);
+        }
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let wide = |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wide(a, b) || wide(b, a))
+}
+
+fn admin_address(check: &mut Check, admin: &Spanned<Word>) -> Option<SocketAddr> {
+    let address = check.socket_address(admin.as_str(), admin.span)?;
+    if !address.ip().to_canonical().is_loopback() {
+        let cure = format!(
+            "write `127.0.0.1:{}`; reach it from elsewhere through ssh or a service with `allow`",
+            address.port()
+        );
+        check.error(admin.span, format!("the admin port must be on loopback, not on `{}`", address.ip()), cure);
+        return None;
+    }
+    Some(address)
+}
+
+fn socket(check: &mut Check, path: Option<&Spanned<String>>) -> PathBuf {
+    let socket = check.path(path.map_or("tidegate.sock", |path| path.as_str()));
+    let length = std::path::absolute(&socket).map_or(0, |path| path.as_os_str().len());
+    if let Some(path) = path
+        && length > MAX_SOCKET_PATH
+    {
+        let message =
+            format!("the path of the socket has {length} bytes, and the system takes at most {MAX_SOCKET_PATH}");
+        check.error(path.span, message, "name a shorter one, like `/run/tidegate.sock`");
+    }
+    socket
+}
+
+fn base_domain(check: &mut Check, domain: Option<&Spanned<String>>) -> Box<str> {
+    let Some(domain) = domain else { return "localhost".into() };
+    let cure = "write a domain like `localhost` or `apps.example.com`";
+    match HostPattern::parse(domain) {
+        Ok(HostPattern::Exact(host)) if !host.starts_with('[') => return host,
+        Ok(_) => check.error(domain.span, format!("`{}` cannot be a base domain", domain.value), cure),
+        Err(error) => check.error(domain.span, error.to_string(), cure),
+    }
+    "localhost".into()
+}
+
+fn loopback() -> Box<[IpNet]> {
+    let v4 = IpNet::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8).expect("8 is a prefix length of IPv4");
+    Box::new([v4, IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST))])
+}
+
+fn thread_count(check: &mut Check, threads: &Spanned<u64>) -> Option<usize> {
+    if !(1..=256).contains(&threads.value) {
+        let message = format!("`threads` is out of range: {}", threads.value);
+        check.error(threads.span, message, "write 1 to 256, or take it out for one per core");
+        return None;
+    }
+    usize::try_from(threads.value).ok()
+}
+
+fn client(check: &mut Check, file: Option<&ClientFile>) -> ClientLimits {
+    let default = ClientLimits::default();
+    let Some(file) = file else { return default };
+    let max_head = file.max_head.as_ref().map_or(default.max_head, |size| {
+        let (low, high) = HEAD_BOUNDS;
+        if !(low..=high).contains(&size.value.0) {
+            check.error(size.span, "`max_head` is out of range", "write a size from `8KiB` to `1MiB`");
+        }
+        usize::try_from(size.value.0).unwrap_or(default.max_head)
+    });
+    ClientLimits {
+        request_head: not_zero(check, file.request_head.as_ref()).unwrap_or(default.request_head),
+        keep_alive: not_zero(check, file.keep_alive.as_ref()).unwrap_or(default.keep_alive),
+        max_head,
+    }
+}
+
+fn drain(check: &mut Check, file: Option<&DrainFile>) -> Drain {
+    let default = Drain::default();
+    let Some(file) = file else { return default };
+    let timeout = file.timeout.as_ref().map_or(default.timeout, |time| time.value.0);
+    let linger = file.linger.as_ref().map_or(default.linger.min(timeout), |time| time.value.0);
+    if let Some(at) = &file.linger
+        && linger > timeout
+    {
+        check.error(
+            at.span,
+            "`linger` is longer than `timeout`",
+            "idle connections linger within the time for draining",
+        );
+    }
+    Drain { timeout, linger }
+}
+
+/// A deadline that could never be met is a slip of the hand.
+pub(super) fn not_zero(check: &mut Check, time: Option<&Spanned<Time>>) -> Option<std::time::Duration> {
+    let time = time?;
+    if time.value.0.is_zero() {
+        check.error(time.span, "this time may not be 0", "write a duration like `30s`");
+        return None;
+    }
+    Some(time.value.0)
+}
+
+fn process_ports(check: &mut Check, file: &RootFile) -> (u16, u16) {
+    let Some(text) = file.process.as_ref().and_then(|process| process.ports.as_ref()) else {
+        return DEFAULT_PROCESS_PORTS;
+    };
+    let (low, high) = text.split_once('-').unwrap_or((text.as_str(), ""));
+    let (Ok(low), Ok(high)) = (low.trim().parse::<u32>(), high.trim().parse::<u32>()) else {
+        check.error(
+            text.span,
+            format!("`{}` is not a range of ports", text.value),
+            "write two ports like `20000-29999`",
+        );
+        return DEFAULT_PROCESS_PORTS;
+    };
+    let (Ok(low @ 1..), Ok(high)) = (u16::try_from(low), u16::try_from(high)) else {
+        check.error(text.span, format!("the ports `{}` are out of range", text.value), "ports go from 1 to 65535");
+        return DEFAULT_PROCESS_PORTS;
+    };
+    if low > high {
+        check.error(text.span, format!("`{}` ends before it begins", text.value), format!("write `{high}-{low}`"));
+    } else if let Some((first, last)) = ephemeral_ports()
+        && low <= last
+        && first <= high
+    {
+        let message = format!("these ports overlap the kernel's own for outgoing connections, {first}-{last}");
+        let cure = "name ports outside of /proc/sys/net/ipv4/ip_local_port_range, like `20000-29999`";
+        check.error(text.span, message, cure);
+    }
+    (low, high)
+}
+
+fn defaults(check: &mut Check, file: Option<&DefaultsFile>) -> Defaults {
+    let base = Defaults::default();
+    let Some(file) = file else { return base };
+    Defaults {
+        timeouts: super::policy::timeouts(file.timeouts.as_ref(), &base.timeouts),
+        max_body: file.max_body.map_or(base.max_body, |BytesOrOff(size)| size),
+        preview: file.preview.map_or(base.preview, super::version::preview),
+        start: super::version::start(check, file.start.as_ref(), &base.start),
+        stop: super::version::stop(file.stop.as_ref(), &base.stop),
+    }
+}
+
+fn log_level(level: LogLevelFile) -> LogLevel {
+    match level {
+        LogLevelFile::Error => LogLevel::Error,
+        LogLevelFile::Warn => LogLevel::Warn,
+        LogLevelFile::Info => LogLevel::Info,
+        LogLevelFile::Debug => LogLevel::Debug,
+        LogLevelFile::Trace => LogLevel::Trace,
+    }
+}
+
+fn log_format(format: LogFormatFile) -> LogFormat {
+    match format {
+        LogFormatFile::Text => LogFormat::Text,
+        LogFormatFile::Json => LogFormat::Json,
+    }
+}
+
+/// A path that is good from everywhere: processes may run in folders of their own.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

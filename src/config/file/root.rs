@@ -1,0 +1,146 @@
+//! tidegate.yaml.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Bytes, BytesOrOff, PreviewFile, StartFile, StopFile, Time, TimeoutsFile, Word};
+use crate::config::spanned::{OneOrMany, Spanned};
+
+/// The server's own settings.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Root", default)]
+#[schemars(deny_unknown_fields)]
+pub struct RootFile {
+    /// Where clients connect; `{http: "127.0.0.1:8080"}` when left out.
+    pub listen: Option<Spanned<ListenFile>>,
+    /// The admin port, on loopback; off when left out. Read-only without the token.
+    pub admin: Option<Spanned<Word>>,
+    /// The file with the token for writes on the admin port.
+    pub admin_token_file: Option<Spanned<String>>,
+    /// The admin unix socket; `tidegate.sock` beside this file when left out.
+    pub socket: Option<Spanned<String>>,
+    /// Default domains are `<service>.<base_domain>`; `localhost` when left out.
+    pub base_domain: Option<Spanned<String>>,
+    /// The folder of the services, one per *.yaml; `services` when left out.
+    pub services: Option<Spanned<String>>,
+    /// Networks of proxies whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Option<Vec<Spanned<String>>>,
+    /// Networks that see private preview domains; loopback when left out.
+    pub preview_from: Option<Vec<Spanned<String>>>,
+    /// Data threads, 1 to 256; one per core when left out.
+    #[schemars(range(min = 1, max = 256))]
+    pub threads: Option<Spanned<u64>>,
+    /// Client connections at a time; 0 derives it from the limit on open files.
+    pub max_connections: Option<u64>,
+    /// Limits on clients before a service is known.
+    pub client: Option<ClientFile>,
+    /// How the server ends.
+    pub drain: Option<DrainFile>,
+    /// The processes that tidegate runs.
+    pub process: Option<ProcessFile>,
+    /// A file for the access log (JSON lines), or `-` for standard output; off when left out.
+    pub access_log: Option<Spanned<String>>,
+    /// tidegate's own log.
+    pub log: Option<LogFile>,
+    /// What a service or version may set, set once for all.
+    pub defaults: Option<DefaultsFile>,
+}
+
+/// Where clients connect: `address:port`, one or a list of them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Listen", default)]
+#[schemars(deny_unknown_fields)]
+pub struct ListenFile {
+    /// For plain HTTP.
+    pub http: Option<OneOrMany<Spanned<Word>>>,
+    /// For HTTPS.
+    pub https: Option<OneOrMany<Spanned<Word>>>,
+}
+
+/// Limits on clients before a service is known.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Client", default)]
+#[schemars(deny_unknown_fields)]
+pub struct ClientFile {
+    /// From the first byte of a request's head to its last; `30s` when left out.
+    pub request_head: Option<Spanned<Time>>,
+    /// How long a connection may idle between requests; `75s` when left out.
+    pub keep_alive: Option<Spanned<Time>>,
+    /// The largest request head, 8KiB to 1MiB; `64KiB` when left out.
+    pub max_head: Option<Spanned<Bytes>>,
+}
+
+/// How the server ends.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Drain", default)]
+#[schemars(deny_unknown_fields)]
+pub struct DrainFile {
+    /// Requests have this long to finish; `30s` when left out.
+    pub timeout: Option<Spanned<Time>>,
+    /// Idle connections are kept open this long; `2s` when left out.
+    pub linger: Option<Spanned<Time>>,
+}
+
+/// The processes that tidegate runs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Process", default)]
+#[schemars(deny_unknown_fields)]
+pub struct ProcessFile {
+    /// The ports that they get, outside the kernel's ephemeral range; `20000-29999` when left out.
+    #[schemars(regex(pattern = "^[0-9]+-[0-9]+$"))]
+    pub ports: Option<Spanned<String>>,
+}
+
+/// tidegate's own log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Log", default)]
+#[schemars(deny_unknown_fields)]
+pub struct LogFile {
+    /// How much it says; `info` when left out.
+    pub level: Option<LogLevelFile>,
+    /// For people or for machines; `text` when left out.
+    pub format: Option<LogFormatFile>,
+}
+
+/// How much the log says.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename = "LogLevel", rename_all = "lowercase")]
+pub enum LogLevelFile {
+    /// Only what needs hands.
+    Error,
+    /// And what may need them.
+    Warn,
+    /// And what changes.
+    Info,
+    /// And what was decided.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename = "LogFormat", rename_all = "lowercase")]
+pub enum LogFormatFile {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What a service or version may set, set once for all.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename = "Defaults", default)]
+#[schemars(deny_unknown_fields)]
+pub struct DefaultsFile {
+    /// Deadlines of services.
+    pub timeouts: Option<TimeoutsFile>,
+    /// The largest request body of services.
+    pub max_body: Option<BytesOrOff>,
+    /// Who sees the preview domains of versions.
+    pub preview: Option<PreviewFile>,
+    /// How instances are started.
+    pub start: Option<StartFile>,
+    /// How processes are stopped.
+    pub stop: Option<StopFile>,
+}

@@ -1,0 +1,203 @@
+//! tidegate.yaml and all services to a snapshot, again and again: what has not changed is not read again, and a broken
+//! service file holds back that service only.
+
+mod entry;
+mod folder;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::entry::{Entry, read_service};
+use self::folder::service_files;
+use crate::config::claims::{self, Candidate};
+use crate::config::compile::{Check, Identities, settings};
+use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::file::RootFile;
+use crate::config::source::Source;
+use crate::model::name::ServiceName;
+use crate::model::service::Service;
+use crate::model::snapshot::Snapshot;
+use crate::model::version::Backend;
+
+/// What the files came to. Hand it to the next [`load`]: it remembers every service's last good form.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The snapshot to put in force; `None` if tidegate.yaml has errors, and then what was in force stays so.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// All that is wrong, warnings among it; tidegate.yaml first, then the services by name.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Services that are not in force as their files have them, by name.
+    pub held: Vec<Held>,
+    /// The files and folders on which all this depends: tidegate.yaml, the folder of the services, certificates, keys and
+    /// environment files. Not every one of them need exist.
+    pub watch: Vec<PathBuf>,
+    memory: Memory,
+}
+
+/// A service whose file has errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its name; for a file whose name is not one of a service, the file's stem.
+    pub service: String,
+    /// Whether an earlier form of it is in force.
+    pub serving: bool,
+}
+
+impl Loaded {
+    /// Whether anything is wrong beyond warnings.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Loads everything. `in_force` are the versions that run; those of the previous snapshot need not be among them.
+pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &Identities) -> Loaded {
+    let (mut check, file) = match Source::read(root) {
+        Ok(source) => Check::decode::<RootFile>(Arc::new(source)),
+        Err(error) => return broken(root, vec![*error], Vec::new(), previous),
+    };
+    // With errors in tidegate.yaml the services are checked all the same, as far as it can be understood.
+    let compiled = settings::settings(&mut check, &file.unwrap_or_default());
+    let files = service_files(&mut check, &compiled.services, compiled.services_at);
+    let mut of_root = check.found;
+    of_root.sort_by_key(|diagnostic| diagnostic.primary.span);
+
+    let mut read = Services::read(files, &compiled, previous, in_force);
+    read.watch.extend([root.to_owned(), compiled.services.clone()]);
+    let services = read.settle(&compiled.settings.base_domain).unwrap_or_else(|conflicts| {
+        of_root.extend(conflicts);
+        Vec::new()
+    });
+    of_root.extend(ports_warning(root, &compiled, &services));
+    let broken_root = of_root.iter().any(Diagnostic::is_error);
+    of_root.extend(read.diagnostics());
+    if broken_root {
+        return broken(root, of_root, read.watch, previous);
+    }
+    let held = read.held();
+    match Snapshot::new(Arc::new(compiled.settings), services) {
+        Ok(snapshot) => Loaded {
+            snapshot: Some(Arc::new(snapshot)),
+            diagnostics: of_root,
+            held,
+            watch: sorted(read.watch),
+            memory: Memory { services: read.entries },
+        },
+        Err(conflicts) => {
+            of_root.extend(conflicts.iter().map(|conflict| {
+                let route = &conflict.route;
+                Diagnostic::error(format!("`{}{}` is claimed twice", route.host, route.path), Label::file(root))
+            }));
+            broken(root, of_root, read.watch, previous)
+        }
+    }
+}
+
+/// What is remembered from load to load.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    services: BTreeMap<ServiceName, Arc<Entry>>,
+}
+
+/// No new snapshot; what is remembered is what was remembered.
+fn broken(root: &Path, diagnostics: Vec<Diagnostic>, mut watch: Vec<PathBuf>, previous: Option<&Loaded>) -> Loaded {
+    watch.push(root.to_owned());
+    watch.extend(previous.iter().flat_map(|loaded| loaded.watch.iter().cloned()));
+    let (held, memory) = previous.map(|loaded| (loaded.held.clone(), loaded.memory.clone())).unwrap_or_default();
+    Loaded { snapshot: None, diagnostics, held, watch: sorted(watch), memory }
+}
+
+fn sorted(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// All service files, read.
+#[derive(Default)]
+struct Services {
+    entries: BTreeMap<ServiceName, Arc<Entry>>,
+    candidates: Vec<(ServiceName, Candidate)>,
+    /// Files whose names are not names of services, by stem.
+    misnamed: Vec<(String, Diagnostic)>,
+    watch: Vec<PathBuf>,
+}
+
+impl Services {
+    fn read(
+        files: Vec<(String, PathBuf)>,
+        root: &settings::Compiled,
+        previous: Option<&Loaded>,
+        in_force: &Identities,
+    ) -> Self {
+        let defaults = Arc::new(root.defaults.clone());
+        let mut read = Self::default();
+        for (stem, path) in files {
+            let name = match ServiceName::new(&stem) {
+                Ok(name) => name,
+                Err(error) => {
+                    let diagnostic = Diagnostic::error(error.to_string(), Label::file(&path));
+                    read.misnamed.push((stem, diagnostic.help("services are named by their files: rename it")));
+                    continue;
+                }
+            };
+            let before = previous.and_then(|loaded| loaded.memory.services.get(&name));
+            let (entry, changed) = read_service(&name, &path, before, &defaults, in_force);
+            read.watch.extend(entry.depends_on.iter().map(|file| file.path.clone()));
+            if let Some(form) = entry.good.clone() {
+                let fallback = before.and_then(|before| before.good.clone()).filter(|_| changed);
+                read.candidates.push((name.clone(), Candidate { form, fallback, changed }));
+            }
+            read.entries.insert(name, entry);
+        }
+        // By name, which is not the order of the files: `shop-api.yaml` sorts before `shop.yaml`.
+        read.candidates.sort_by(|(a, _), (b, _)| a.cmp(b));
+        read
+    }
+
+    /// The services to be in force, in the order of their names.
+    fn settle(&mut self, base_domain: &str) -> Result<Vec<Arc<Service>>, Vec<Diagnostic>> {
+        let verdicts = claims::settle(&self.candidates, base_domain)?;
+        let mut services = Vec::new();
+        for ((name, _), verdict) in self.candidates.iter().zip(verdicts) {
+            if let Some(entry) = self.entries.get_mut(name).filter(|_| !verdict.conflicts.is_empty()) {
+                let entry = Arc::make_mut(entry);
+                // Without a current form the file is looked at again by every load until the conflict is gone.
+                entry.current = None;
+                entry.good.clone_from(&verdict.form);
+                entry.found.extend(verdict.conflicts);
+            }
+            services.extend(verdict.form.map(|form| Arc::clone(&form.service)));
+        }
+        Ok(services)
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let misnamed = self.misnamed.iter().map(|(_, diagnostic)| diagnostic);
+        misnamed.chain(self.entries.values().flat_map(|entry| &entry.found)).cloned().collect()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let misnamed = self.misnamed.iter().map(|(stem, _)| Held { service: stem.clone(), serving: false });
+        let broken = self.entries.iter().filter(|(_, entry)| entry.current.is_none());
+        let broken = broken.map(|(name, entry)| Held { service: name.to_string(), serving: entry.good.is_some() });
+        let mut held: Vec<Held> = misnamed.chain(broken).collect();
+        held.sort_by(|a, b| a.service.cmp(&b.service));
+        held
+    }
+}
+
+/// The default ports for processes may lie in a range that was made the kernel's own.
+fn ports_warning(root: &Path, file: &settings::Compiled, services: &[Arc<Service>]) -> Option<Diagnostic> {
+    let (low, high) = file.settings.process_ports;
+    let (first, last) = settings::ephemeral_ports().filter(|(first, last)| low <= *last && *first <= high)?;
+    let runs = |service: &Arc<Service>| {
+        service.versions.iter().any(|version| matches!(&*version.backend, Backend::Process(_)))
+    };
+    if file.names_ports || !services.iter().any(runs) {
+        return None;
+    }
+    let message = format!("the default ports for processes, {low}-{high}, overlap the kernel's own, {first}-{last}");
+    Some(Diagnostic::warning(message, Label::file(root)).help("name others: `process: {ports: LOW-HIGH}`"))
+}

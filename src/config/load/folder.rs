@@ -1,0 +1,44 @@
+//! The folder of the services.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::compile::Check;
+use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::source::Span;
+
+/// The service files of the folder, by stem. Hidden files are the business of editors.
+pub(super) fn service_files(check: &mut Check, folder: &Path, named_at: Option<Span>) -> Vec<(String, PathBuf)> {
+    let listing = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>());
+    let mut paths = match listing {
+        Ok(paths) => paths,
+        Err(error) => {
+            let at = named_at.map_or_else(|| Label::file(&check.source.path), |span| Label::at(&check.source, span));
+            let message = match error.kind() {
+                std::io::ErrorKind::NotFound => format!("there is no folder `{}` for the services", folder.display()),
+                _ => format!("the folder `{}` cannot be read: {error}", folder.display()),
+            };
+            check.found.push(Diagnostic::error(message, at).help("make it, or name another with `services: PATH`"));
+            return Vec::new();
+        }
+    };
+    paths.sort();
+    let mut files = Vec::new();
+    for path in paths {
+        let (Some(stem), Some(extension)) = (path.file_stem(), path.extension()) else { continue };
+        let stem = stem.to_string_lossy().into_owned();
+        if stem.starts_with('.') || path.is_dir() {
+            continue;
+        }
+        if extension == "yaml" {
+            files.push((stem, path));
+        } else if extension == "yml" {
+            let cure = format!("rename it to `{stem}.yaml`");
+            check
+                .found
+                .push(Diagnostic::warning("this file is not read: services are *.yaml", Label::file(&path)).help(cure));
+        }
+    }
+    files
+}
