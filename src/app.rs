@@ -1,1 +1,235 @@
-//! The composition root: build, spawn, drain.
+//! The composition root: build, spawn, run, drain.
+
+mod admin;
+mod limits;
+mod ports;
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::level_filters::LevelFilter;
+
+use self::ports::ListeningPorts;
+use crate::admin::auth::TokenError;
+use crate::admin::server::PortError;
+use crate::admin::socket::SocketError;
+use crate::config::diagnostic::Diagnostic;
+use crate::lifecycle::ports::Ports;
+use crate::lifecycle::provider::Providers;
+use crate::lifecycle::provider::process::ProcessProvider;
+use crate::lifecycle::units::Units;
+use crate::live::Published;
+use crate::model::settings::{LogFormat, LogLevel, Settings};
+use crate::proxy::threads::{DataThreads, Shared};
+use crate::reload::reloader::{FirstLoad, ListenError, Reloader, StartError};
+use crate::reload::watch::{WatchSet, Watcher};
+use crate::telemetry::log::{self, Log, LogError};
+use crate::tls::resolver::{Resolver, server_config};
+
+/// How often old pictures are looked at while somebody still reads one.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Why the server did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// tidegate.yaml has errors.
+    #[error("the config has errors")]
+    Config(Vec<Diagnostic>),
+    /// The log cannot be set up.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// An address cannot be listened on.
+    #[error("{0}; is another server there? `listen` in tidegate.yaml says where tidegate listens")]
+    Listen(#[from] ListenError),
+    /// The admin socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The admin port cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The admin token cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// What the config asks for cannot be begun.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A runtime, a thread or a signal handler cannot be had.
+    #[error("cannot get what a server needs of the system: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Serves what the config at `root` says until told to stop: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP reads the
+/// files again and opens the access log anew.
+pub fn serve(root: &Path) -> Result<(), AppError> {
+    let first = FirstLoad::read(root).map_err(AppError::Config)?;
+    let log = log::install(log_settings(first.settings()))?;
+    limits::raise_open_files();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, run(root, first, log))
+}
+
+async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
+    let settings = Arc::clone(first.settings());
+    let mut signals = Signals::new()?;
+    // Everything that can be refused comes before the first process is started.
+    let listening = ListeningPorts::bind(&settings)?;
+    let admin = admin::Doors::open(&settings).await?;
+    let threads = settings.threads.unwrap_or_else(limits::cores);
+    let (first_port, last_port) = settings.process_ports;
+    let seed = u16::try_from(std::process::id() % 50_000).unwrap_or_default();
+    let providers = Providers { process: ProcessProvider::new(Ports::new(first_port..=last_port, seed)) };
+    let mut reloader = first.publish(Units::new(providers, threads), threads)?;
+    let published = Arc::clone(reloader.published());
+    let tls = server_config(Arc::new(certificates(&published)))?;
+    let places = settings.max_connections.unwrap_or_else(limits::connections);
+    let shared = Shared::new(Arc::clone(&published), tls, threads, places);
+    let data = DataThreads::start(&shared)?;
+    let listening = Rc::new(RefCell::new(listening));
+    listening.borrow_mut().accept_by(data.mailboxes());
+    reloader.listen_by(Box::new({
+        let listening = Rc::clone(&listening);
+        move |settings| listening.borrow_mut().follow(settings)
+    }));
+    let (orders, mut reloads) = mpsc::channel(16);
+    let facts = admin::Facts {
+        config: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
+        started_at: SystemTime::now(),
+        threads,
+        shared,
+        standing: Rc::clone(reloader.standing()),
+        reload: orders,
+    };
+    let stop_admin = admin.serve(facts);
+    announce(&settings);
+    tracing::info!(threads, max_connections = places, "tidegate {} is serving", env!("CARGO_PKG_VERSION"));
+    let ended = follow(&mut reloader, &mut signals, &mut reloads, &log).await;
+    tracing::info!("{ended}: finishing what is on its way; once more ends at once");
+    listening.borrow_mut().close();
+    let drain = published.load().snapshot.settings.drain.clone();
+    let finish = async {
+        data.drain(drain.linger, drain.timeout).await;
+        reloader.stop().await;
+    };
+    tokio::select! {
+        () = finish => tracing::info!("done"),
+        again = signals.end.next() => tracing::warn!("{again} again: ending at once"),
+    }
+    drop(stop_admin);
+    Ok(())
+}
+
+/// Follows the files until a signal says to end; says which.
+async fn follow(
+    reloader: &mut Reloader,
+    signals: &mut Signals,
+    reloads: &mut mpsc::Receiver<admin::ReloadOrder>,
+    log: &Log,
+) -> &'static str {
+    let mut watched = reloader.watched().to_vec();
+    let mut watcher = Watcher::new(watch_set(&watched));
+    let mut old_pictures = false;
+    let Signals { end: ends, hangup } = signals;
+    loop {
+        let mut answer = None;
+        tokio::select! {
+            ended = ends.next() => return ended,
+            changed = watcher.next_change() => tracing::debug!(paths = ?changed.paths, "the files have changed"),
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: reading the config again");
+                reloader.reopen_access_log();
+            }
+            Some(order) = reloads.recv() => answer = Some(order),
+            () = tokio::time::sleep(SWEEP), if old_pictures => {
+                old_pictures = reloader.sweep();
+                continue;
+            }
+        }
+        let changed = reloader.reload();
+        old_pictures = reloader.sweep();
+        log.set_level(level(reloader.published().load().snapshot.settings.log_level));
+        if reloader.watched() != watched {
+            watched = reloader.watched().to_vec();
+            watcher.set_paths(watch_set(&watched));
+        }
+        reloader.standing().borrow_mut().polls = watcher.polls();
+        if let Some(order) = answer
+            && order.send(changed).is_err()
+        {
+            tracing::debug!("whoever asked for a reload has left");
+        }
+    }
+}
+
+fn watch_set(paths: &[PathBuf]) -> WatchSet {
+    paths.iter().fold(WatchSet::new(), |set, path| if path.is_dir() { set.folder(path) } else { set.file(path) })
+}
+
+/// Which certificate a TLS client gets: of what is in force at that moment.
+fn certificates(published: &Arc<Published>) -> impl rustls::server::ResolvesServerCert + use<> {
+    let published = Arc::clone(published);
+    Resolver::new(move |name: &str| published.load().certificates.find(name).cloned())
+}
+
+/// Says where everything is reached.
+fn announce(settings: &Settings) {
+    for (scheme, addresses) in [("http", &settings.http), ("https", &settings.https)] {
+        for address in addresses {
+            tracing::info!("listening on {scheme}://{address}; services are at {scheme}://NAME.{}:{}", settings.base_domain, address.port());
+        }
+    }
+}
+
+fn log_settings(settings: &Settings) -> log::Settings {
+    let format = match settings.log_format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    log::Settings { level: level(settings.log_level), format }
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+struct Signals {
+    end: Ends,
+    hangup: Signal,
+}
+
+/// The signals that end the server.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let end = Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { end, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+impl Ends {
+    /// Waits to be told to end, and says by what.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

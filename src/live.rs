@@ -30,7 +30,7 @@ pub struct Live {
     /// Counts publications, from 1.
     pub generation: u64,
     /// The config.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// By service index.
     pub services: Box<[Arc<ServiceState>]>,
     /// By server name.
@@ -44,7 +44,7 @@ impl Live {
     #[must_use]
     pub fn new(
         generation: u64,
-        snapshot: Snapshot,
+        snapshot: Arc<Snapshot>,
         services: Box<[Arc<ServiceState>]>,
         certificates: CertificateStore,
         access: Option<Arc<AccessLog>>,

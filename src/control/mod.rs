@@ -1,3 +1,5 @@
 //! The use cases behind the command line and the admin API.
 
+pub mod explain;
+pub mod report;
 pub mod status;

@@ -1,6 +1,6 @@
 //! The data threads: each a runtime of its own, told what to do through one mailbox.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,8 +80,6 @@ pub struct Mailboxes(Arc<[mpsc::UnboundedSender<Mail>]>);
 /// A port that is being listened on; dropping it ends that.
 #[derive(Debug)]
 pub struct Listening {
-    /// Where.
-    pub address: SocketAddr,
     _until: oneshot::Sender<()>,
 }
 
@@ -109,13 +107,10 @@ impl DataThreads {
         Ok(Self { shared: Arc::clone(shared), mailboxes, handles, done })
     }
 
-    /// Accepts connections on a bound socket, until what is returned is dropped.
-    pub fn listen(&self, listener: TcpListener, tls: bool) -> std::io::Result<Listening> {
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let (sender, until) = oneshot::channel();
-        self.mailboxes.tell(0, Mail::Listen { listener, tls, until });
-        Ok(Listening { address, _until: sender })
+    /// The way to them.
+    #[must_use]
+    pub fn mailboxes(&self) -> Mailboxes {
+        self.mailboxes.clone()
     }
 
     /// Lets requests finish, for at most `timeout`, then drops what is left. Listeners have to be dropped before.
@@ -151,6 +146,14 @@ impl DataThreads {
 }
 
 impl Mailboxes {
+    /// Accepts connections on a bound socket, until what is returned is dropped.
+    #[must_use]
+    pub fn listen(&self, listener: TcpListener, tls: bool) -> Listening {
+        let (sender, until) = oneshot::channel();
+        self.tell(0, Mail::Listen { listener, tls, until });
+        Listening { _until: sender }
+    }
+
     fn tell(&self, thread: usize, mail: Mail) {
         if self.0[thread].send(mail).is_err() {
             tracing::debug!(thread, "a data thread has ended already");
