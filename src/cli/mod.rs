@@ -1,5 +1,7 @@
 //! The command line: one verb per file.
 
+pub mod check;
+pub mod schema;
 pub mod supervise;
 
 use std::process::ExitCode;

@@ -1,4 +1,7 @@
 //! The integration tests: one binary, one file per story.
 #![expect(clippy::print_stderr, reason = "tests")]
 
+mod check;
+mod load;
+mod schema;
 mod watch;
