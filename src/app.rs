@@ -183,7 +183,11 @@ fn certificates(published: &Arc<Published>) -> impl rustls::server::ResolvesServ
 fn announce(settings: &Settings) {
     for (scheme, addresses) in [("http", &settings.http), ("https", &settings.https)] {
         for address in addresses {
-            tracing::info!("listening on {scheme}://{address}; services are at {scheme}://NAME.{}:{}", settings.base_domain, address.port());
+            tracing::info!(
+                "listening on {scheme}://{address}; services are at {scheme}://NAME.{}:{}",
+                settings.base_domain,
+                address.port()
+            );
         }
     }
 }

@@ -101,7 +101,8 @@ impl Facts {
             }
         });
         let warnings = standing.diagnostics.iter().filter(|d| !d.is_error()).map(ToString::to_string);
-        let waiting = standing.at_next_start.iter().map(|name| format!("`{name}` takes effect when tidegate starts anew"));
+        let waiting =
+            standing.at_next_start.iter().map(|name| format!("`{name}` takes effect when tidegate starts anew"));
         let polls = standing.polls.then(|| "edits are noticed late, for lack of inotify watches".to_owned());
         Status {
             config: self.config.display().to_string(),

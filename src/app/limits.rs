@@ -7,7 +7,8 @@ const RESERVED: u64 = 256;
 
 /// Raises the limit on open files to what the system allows. Most shells hand down 1,024, which is for `select(2)`.
 pub(super) fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         tracing::warn!(%error, "cannot raise the limit on open files");
     }

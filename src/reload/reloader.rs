@@ -101,7 +101,8 @@ impl FirstLoad {
     /// Starts the versions and puts the first picture in force, for `threads` data threads. Runs on the control thread's
     /// `LocalSet`.
     pub fn publish(self, mut units: Units, threads: usize) -> Result<Reloader, StartError> {
-        let access = open_access_log(self.snapshot.settings.access_log.as_ref(), threads).map_err(StartError::AccessLog)?;
+        let access =
+            open_access_log(self.snapshot.settings.access_log.as_ref(), threads).map_err(StartError::AccessLog)?;
         let live = publish::build(Arc::clone(&self.snapshot), None, &mut units, threads, access);
         let reloader = Reloader {
             root: self.root,
@@ -217,7 +218,11 @@ impl Reloader {
         if changed {
             standing.accepted += 1;
             standing.since = SystemTime::now();
-            tracing::info!(generation = live.generation, services = live.snapshot.services.len(), "the config is in force");
+            tracing::info!(
+                generation = live.generation,
+                services = live.snapshot.services.len(),
+                "the config is in force"
+            );
         }
         standing.diagnostics.clone_from(&self.loaded.diagnostics);
         let at_next_start = fixed_at_start(&self.started_with, &live.snapshot.settings);

@@ -2,4 +2,7 @@
 #![expect(clippy::print_stderr, reason = "tests")]
 
 mod admin;
+mod check;
+mod load;
+mod schema;
 mod watch;

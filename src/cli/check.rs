@@ -1,0 +1,64 @@
+//! `tidegate check`: everything that the server would find wrong with its files, at once.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config;
+use crate::config::compile::Identities;
+use crate::config::load::{Loaded, load};
+
+/// What `check` is told.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The server's file; without it, ./config/tidegate.yaml or /etc/tidegate/tidegate.yaml
+    pub file: Option<PathBuf>,
+    /// Print what is found as a JSON list
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Checks the files against themselves, and against `in_force` where versions run. Exit code 1 if there is an error.
+///
+/// # Errors
+/// What is found cannot be written.
+pub fn run(args: &CheckArgs, in_force: &Identities, out: &mut impl Write, colour: bool) -> io::Result<ExitCode> {
+    let root = config::root_file(args.file.as_deref());
+    let loaded = load(&root, None, in_force);
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &loaded.diagnostics)?;
+        writeln!(out)?;
+    } else {
+        for diagnostic in &loaded.diagnostics {
+            writeln!(out, "{}\n", diagnostic.render(colour))?;
+        }
+        writeln!(out, "{}", summary(&root, &loaded))?;
+    }
+    Ok(if loaded.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// "config/tidegate.yaml: 2 errors and 1 warning", or what there is if all is well.
+fn summary(root: &Path, loaded: &Loaded) -> String {
+    let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    let warnings = loaded.diagnostics.len() - errors;
+    let root = root.display();
+    let mut parts = Vec::new();
+    if errors > 0 {
+        parts.push(count(errors, "error"));
+    }
+    if warnings > 0 {
+        parts.push(count(warnings, "warning"));
+    }
+    if let (Some(snapshot), 0) = (&loaded.snapshot, errors) {
+        let versions = snapshot.services.iter().map(|service| service.versions.len()).sum();
+        let found = format!("{} with {}", count(snapshot.services.len(), "service"), count(versions, "version"));
+        parts.insert(0, format!("good, {found}"));
+    }
+    format!("{root}: {}", parts.join(", "))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
