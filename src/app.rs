@@ -105,12 +105,13 @@ async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
         started_at: SystemTime::now(),
         threads,
         shared,
+        listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
         reload: orders,
     };
     let stop_admin = admin.serve(facts);
-    announce(&settings);
-    tracing::info!(threads, max_connections = places, "tidegate {} is serving", env!("CARGO_PKG_VERSION"));
+    let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
+    tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
     let ended = follow(&mut reloader, &mut signals, &mut reloads, &log).await;
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
     listening.borrow_mut().close();
@@ -177,19 +178,6 @@ fn watch_set(paths: &[PathBuf]) -> WatchSet {
 fn certificates(published: &Arc<Published>) -> impl rustls::server::ResolvesServerCert + use<> {
     let published = Arc::clone(published);
     Resolver::new(move |name: &str| published.load().certificates.find(name).cloned())
-}
-
-/// Says where everything is reached.
-fn announce(settings: &Settings) {
-    for (scheme, addresses) in [("http", &settings.http), ("https", &settings.https)] {
-        for address in addresses {
-            tracing::info!(
-                "listening on {scheme}://{address}; services are at {scheme}://NAME.{}:{}",
-                settings.base_domain,
-                address.port()
-            );
-        }
-    }
 }
 
 fn log_settings(settings: &Settings) -> log::Settings {

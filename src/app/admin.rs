@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::AppError;
+use super::ports::ListeningPorts;
 use crate::admin::auth::{Guard, Token};
 use crate::admin::router::{Request, Response, Router};
 use crate::admin::server::{AdminPort, serve_port, serve_socket};
@@ -38,6 +39,7 @@ pub(super) struct Facts {
     pub(super) started_at: SystemTime,
     pub(super) threads: usize,
     pub(super) shared: Arc<Shared>,
+    pub(super) listening: Rc<RefCell<ListeningPorts>>,
     pub(super) standing: Rc<RefCell<Standing>>,
     pub(super) reload: mpsc::Sender<ReloadOrder>,
 }
@@ -108,6 +110,7 @@ impl Facts {
             config: self.config.display().to_string(),
             in_force_since: Timestamp(standing.since).to_string(),
             rejected: rejected.collect(),
+            listen: self.listening.borrow().urls(),
             notices: warnings.chain(waiting).chain(polls).collect(),
             threads: self.threads,
             connections: totals.connections_open,

@@ -16,8 +16,15 @@ type Port = (SocketAddr, bool);
 pub(super) struct ListeningPorts {
     /// Bound, before there are threads to accept.
     bound: Vec<(Port, TcpListener)>,
-    accepting: HashMap<Port, Listening>,
+    accepting: HashMap<Port, Accepting>,
     threads: Option<Mailboxes>,
+}
+
+#[derive(Debug)]
+struct Accepting {
+    /// The address asked for, but with the port that the system gave where 0 was asked for.
+    address: SocketAddr,
+    _listening: Listening,
 }
 
 impl ListeningPorts {
@@ -29,8 +36,8 @@ impl ListeningPorts {
 
     /// Has the data threads accept from what is bound.
     pub(super) fn accept_by(&mut self, threads: Mailboxes) {
-        for (port, listener) in self.bound.drain(..) {
-            self.accepting.insert(port, threads.listen(listener, port.1));
+        for (port, listener) in std::mem::take(&mut self.bound) {
+            self.accept(port, listener, &threads);
         }
         self.threads = Some(threads);
     }
@@ -38,7 +45,7 @@ impl ListeningPorts {
     /// Binds what is new, all of it or nothing, then leaves what is not named any more. A port that changes between HTTP and HTTPS is
     /// left first.
     pub(super) fn follow(&mut self, settings: &Settings) -> Result<(), ListenError> {
-        let Some(threads) = &self.threads else { return Ok(()) };
+        let Some(threads) = self.threads.clone() else { return Ok(()) };
         let wanted: Vec<Port> = wanted(settings).collect();
         let (changing, new): (Vec<Port>, Vec<Port>) = wanted
             .iter()
@@ -51,10 +58,24 @@ impl ListeningPorts {
             bound.push(open(port)?);
         }
         for (port, listener) in bound {
-            tracing::info!(address = %port.0, tls = port.1, "listening");
-            self.accepting.insert(port, threads.listen(listener, port.1));
+            self.accept(port, listener, &threads);
         }
         Ok(())
+    }
+
+    /// Where clients connect, as URLs.
+    pub(super) fn urls(&self) -> Vec<String> {
+        let mut urls: Vec<String> =
+            self.accepting.iter().map(|((_, tls), accepting)| url(accepting.address, *tls)).collect();
+        urls.sort();
+        urls
+    }
+
+    fn accept(&mut self, port: Port, listener: TcpListener, threads: &Mailboxes) {
+        let (asked, tls) = port;
+        let address = listener.local_addr().unwrap_or(asked);
+        tracing::info!("listening on {}", url(address, tls));
+        self.accepting.insert(port, Accepting { address, _listening: threads.listen(listener, tls) });
     }
 
     /// Leaves all ports.
@@ -71,4 +92,8 @@ fn wanted(settings: &Settings) -> impl Iterator<Item = Port> {
 fn open(port: Port) -> Result<(Port, TcpListener), ListenError> {
     let listener = bind(port.0).map_err(|source| ListenError { address: port.0, source })?;
     Ok((port, listener))
+}
+
+fn url(address: SocketAddr, tls: bool) -> String {
+    format!("{}://{address}", if tls { "https" } else { "http" })
 }

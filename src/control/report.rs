@@ -23,7 +23,6 @@ pub fn status(live: &Live, started_at: SystemTime) -> Status {
         started_at: Timestamp(started_at).to_string(),
         uptime: started_at.elapsed().unwrap_or_default().as_secs(),
         generation: live.generation,
-        listen: listen(settings),
         services: each(live).map(|(service, state)| service_status(service, state, settings)).collect(),
         ..Status::default()
     }
@@ -55,11 +54,6 @@ pub fn services(live: &Live) -> Vec<ServiceReading> {
 
 fn each(live: &Live) -> impl Iterator<Item = (&Service, &ServiceState)> {
     live.snapshot.services.iter().map(AsRef::as_ref).zip(live.services.iter().map(AsRef::as_ref))
-}
-
-fn listen(settings: &Settings) -> Vec<String> {
-    let http = settings.http.iter().map(|address| format!("http://{address}"));
-    http.chain(settings.https.iter().map(|address| format!("https://{address}"))).collect()
 }
 
 fn service_status(service: &Service, state: &ServiceState, settings: &Settings) -> ServiceStatus {

@@ -4,5 +4,7 @@
 mod admin;
 mod check;
 mod load;
+mod routing;
 mod schema;
+mod support;
 mod watch;

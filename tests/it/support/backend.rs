@@ -1,0 +1,108 @@
+//! Backends that do what a test says, byte by byte.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::raw::{Message, Raw};
+
+/// A listening socket with a thread per connection; ends when dropped.
+pub(crate) struct Backend {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<Mutex<Vec<Message>>>,
+    ended: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Backend {
+    /// Hands every connection to `serve`, with its number (from 0).
+    pub(crate) fn serving(serve: impl Fn(Raw, usize) + Send + Sync + 'static) -> Self {
+        Self::start(move |raw, number, _| serve(raw, number))
+    }
+
+    /// Answers every request with the bytes that `answer` makes of it; keeps connections alive.
+    pub(crate) fn answering(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(move |mut raw, _, requests| {
+            while let Ok(Some(mut message)) = raw.try_head() {
+                if raw.body(&mut message, false).is_err() {
+                    return;
+                }
+                let bytes = answer(&message);
+                requests.lock().expect("no panic").push(message);
+                if std::io::Write::write_all(&mut raw.stream, &bytes).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Answers 200 with this text.
+    pub(crate) fn saying(text: &'static str) -> Self {
+        Self::answering(move |_| ok(text))
+    }
+
+    fn start(serve: impl Fn(Raw, usize, &Mutex<Vec<Message>>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("address");
+        let (connections, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let acceptor = std::thread::spawn({
+            let (connections, ended, requests) = (Arc::clone(&connections), Arc::clone(&ended), Arc::clone(&requests));
+            let serve = Arc::new(serve);
+            move || {
+                for stream in listener.incoming() {
+                    if ended.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let Ok(stream) = stream else { continue };
+                    let number = connections.fetch_add(1, Ordering::SeqCst);
+                    let (serve, requests) = (Arc::clone(&serve), Arc::clone(&requests));
+                    std::thread::spawn(move || serve(Raw::new(stream), number, &requests));
+                }
+            }
+        });
+        Self { address, connections, requests, ended, acceptor: Some(acceptor) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For `urls: [...]`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A service file with one version that is this backend.
+    pub(crate) fn as_only_version(&self, service: &str) -> String {
+        format!("versions:\n  {service}-001: {{urls: [\"{}\"]}}\n", self.url())
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Requests received so far (of [`Self::answering`]).
+    pub(crate) fn requests(&self) -> Vec<Message> {
+        self.requests.lock().expect("no panic").clone()
+    }
+}
+
+/// A 200 with a text.
+pub(crate) fn ok(text: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        // Wakes the acceptor, which then sees that it is over.
+        let woken = std::net::TcpStream::connect(self.address).is_ok();
+        if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
+            acceptor.join().expect("the acceptor did not panic");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Builders that tests read as sentences: a [`site::Site`] is the real binary with real files, a [`backend::Backend`] is a real
+//! socket that does what the test says, a [`raw::Raw`] speaks bytes.
+
+pub(crate) mod backend;
+pub(crate) mod raw;
+pub(crate) mod site;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is expected to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `probe` finds something.
+///
+/// # Panics
+/// If it does not within [`PATIENCE`].
+pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
