@@ -71,6 +71,19 @@ fn the_full_example_is_good() {
     assert_eq!(said, "tidegate.yaml: good, 3 services with 2 versions\n");
 }
 
+#[test]
+fn process_ports_lie_outside_the_kernels_own() {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("Linux");
+    let first = range.split_whitespace().next().expect("two numbers");
+    let folder = tempfile::tempdir().expect("writable");
+    fs::create_dir(folder.path().join("services")).expect("writable");
+    fs::write(folder.path().join("tidegate.yaml"), format!("process: {{ports: {first}-{first}}}\n")).expect("writable");
+    let (good, said) = check(&folder.path().join("tidegate.yaml"), false);
+    assert!(!good);
+    assert!(said.contains("these ports overlap the kernel's own for outgoing connections"), "{said}");
+    assert!(said.contains("tidegate.yaml:1:18"), "{said}");
+}
+
 fn copy_pairs(to: &Path) {
     fs::create_dir(to).expect("writable");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls")).expect("pairs") {

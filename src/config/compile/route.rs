@@ -108,15 +108,17 @@ impl Check {
         match loaded {
             Ok(pair) => Some(Arc::new(pair)),
             Err(error) => {
+                let at = |place: &Spanned<String>| Label::at(&self.source, place.span);
+                let message = |what, place: &Spanned<String>, why: &dyn std::fmt::Display| {
+                    format!("the {what} `{}` cannot be used: {why}", place.value)
+                };
                 let mut diagnostic = match &error {
-                    PairError::Certificate(_) => {
-                        Diagnostic::error(error.to_string(), Label::at(&self.source, certificate.span))
+                    PairError::Certificate(why) => {
+                        Diagnostic::error(message("certificate", certificate, why), at(certificate))
                     }
-                    PairError::Key(_) => Diagnostic::error(error.to_string(), Label::at(&self.source, key.span)),
-                    PairError::Mismatch => {
-                        Diagnostic::error(error.to_string(), Label::at(&self.source, key.span).text("this key"))
-                            .also(Label::at(&self.source, certificate.span).text("this certificate"))
-                    }
+                    PairError::Key(why) => Diagnostic::error(message("key", key, why), at(key)),
+                    PairError::Mismatch => Diagnostic::error(error.to_string(), at(key).text("this key"))
+                        .also(at(certificate).text("this certificate")),
                 };
                 diagnostic.help = Some(error.help().to_owned());
                 self.found.push(diagnostic);

@@ -109,7 +109,12 @@ impl<'a> NodeDeserializer<'a> {
     fn items(&self) -> Result<Items<'a>, DecodeError> {
         match &self.node.kind {
             Kind::Sequence(items) => Ok(Items { items: items.iter(), context: self.context }),
-            _ => Err(self.wrong("a list", Some("begin each item with `- `, or write `[...]`".to_owned()))),
+            Kind::Scalar(_) => {
+                Err(self.wrong("a list", Some(format!("write `[{}]`", self.context.excerpt(self.node.span)))))
+            }
+            Kind::Mapping(_) => {
+                Err(self.wrong("a list", Some("begin each item with `- `, or write `[...]`".to_owned())))
+            }
         }
     }
 
