@@ -8,7 +8,7 @@ use super::{Check, Defaults};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::ServiceFile;
 use crate::config::source::Span;
-use crate::model::name::{ServiceName, VersionName};
+use crate::model::name::{MAX_VERSION_NUMBER, ServiceName, VersionName};
 use crate::model::schedule::Schedule;
 use crate::model::service::{MAX_VERSIONS, Service};
 use crate::model::version::Version;
@@ -95,6 +95,11 @@ fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName,
 
 fn last_version(check: &mut Check, file: &ServiceFile, listed: &[(VersionName, Span)]) {
     let Some(last) = &file.last_version else { return };
+    if last.value > MAX_VERSION_NUMBER {
+        let cure = format!("numbers go up to {MAX_VERSION_NUMBER}");
+        check.error(last.span, format!("`last_version` is out of range: {}", last.value), cure);
+        return;
+    }
     if let Some((largest, _)) = listed.iter().max_by_key(|(version, _)| version.number())
         && last.value < largest.number()
     {
