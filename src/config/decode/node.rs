@@ -133,6 +133,10 @@ impl<'a> NodeDeserializer<'a> {
             if fields.contains(&name) || self.context.is_cut(value) {
                 continue;
             }
+            self.context.cut(value.id);
+            if self.context.is_full() {
+                continue;
+            }
             let at = Label::at(self.context.source, key.span);
             let diagnostic = if let Some(why) = (self.context.unsupported)(structure, name) {
                 Diagnostic::error(format!("`{name}` is not supported yet"), at).help(why)
@@ -143,7 +147,6 @@ impl<'a> NodeDeserializer<'a> {
                     .help(format!("known here: {}", list(fields, ", ")))
             };
             self.context.note(diagnostic);
-            self.context.cut(value.id);
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn service_files(check: &mut Check, folder: &Path, named_at: Option<S
                 std::io::ErrorKind::NotFound => format!("there is no folder `{}` for the services", folder.display()),
                 _ => format!("the folder `{}` cannot be read: {error}", folder.display()),
             };
-            check.found.push(Diagnostic::error(message, at).help("make it, or name another with `services: PATH`"));
+            check.note(Diagnostic::error(message, at).help("make it, or name another with `services: PATH`"));
             return Vec::new();
         }
     };
