@@ -19,12 +19,13 @@ pub(crate) use identity::Known;
 pub(crate) use service::service;
 pub use settings::Defaults;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::config::decode::decode;
+use crate::config::decode::{MAX_ERRORS, decode};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::unsupported;
 use crate::config::source::{Source, Span};
@@ -66,13 +67,19 @@ impl Check {
     }
 
     pub(crate) fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        let diagnostic = Diagnostic::error(message, Label::at(&self.source, span)).help(help);
-        self.found.push(diagnostic);
+        self.note(Diagnostic::error(message, Label::at(&self.source, span)).help(help));
     }
 
     pub(crate) fn warning(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        let diagnostic = Diagnostic::warning(message, Label::at(&self.source, span)).help(help);
-        self.found.push(diagnostic);
+        self.note(Diagnostic::warning(message, Label::at(&self.source, span)).help(help));
+    }
+
+    /// Notes it, unless there are so many of its weight that nobody reads more.
+    pub(crate) fn note(&mut self, diagnostic: Diagnostic) {
+        let alike = self.found.iter().filter(|earlier| earlier.severity == diagnostic.severity).count();
+        if alike < MAX_ERRORS {
+            self.found.push(diagnostic);
+        }
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -96,14 +103,9 @@ impl Check {
     pub(crate) fn keys_under(&self, key: &str) -> Vec<(String, Span)> {
         match self.value_of(key).map(|value| &value.kind) {
             Some(Kind::Mapping(entries)) => {
-                let mut keys: Vec<(String, Span)> = Vec::new();
-                for (key, _) in entries {
-                    let name = key.scalar_text().unwrap_or_default();
-                    if keys.iter().all(|(earlier, _)| earlier != name) {
-                        keys.push((name.to_owned(), key.span));
-                    }
-                }
-                keys
+                let mut seen = HashSet::new();
+                let keys = entries.iter().map(|(key, _)| (key.scalar_text().unwrap_or_default(), key.span));
+                keys.filter(|(name, _)| seen.insert(*name)).map(|(name, span)| (name.to_owned(), span)).collect()
             }
             _ => Vec::new(),
         }

@@ -22,8 +22,8 @@ use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
-/// After so many errors a file is given up; nobody reads more.
-const MAX_ERRORS: usize = 100;
+/// After so many errors no more are noted of a file; nobody reads more.
+pub(crate) const MAX_ERRORS: usize = 100;
 
 /// Says why a key of a struct (by the struct's serde name) is refused although it will exist: "`image` is not supported yet; ...".
 pub type Unsupported = fn(structure: &str, key: &str) -> Option<&'static str>;
@@ -46,7 +46,7 @@ pub fn decode<T: DeserializeOwned>(
                     context.note(Diagnostic::error(error.message, Label::at(source, span)).maybe_help(error.help));
                 }
                 // Cutting out the root, or the same value again, would lead nowhere.
-                let goes_on = id != root.id && context.found.borrow().len() < MAX_ERRORS && context.cut(id);
+                let goes_on = id != root.id && !context.is_full() && context.cut(id);
                 if !goes_on {
                     break None;
                 }
@@ -65,10 +65,14 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
     let allowed = (written.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
+        .map(|candidate| (distance(written, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    if a.eq_ignore_ascii_case(b) { 0 } else { strsim::damerau_levenshtein(a, b) }
 }
 
 /// What one decoding shares between its values.
@@ -82,7 +86,13 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn note(&self, diagnostic: Diagnostic) {
-        self.found.borrow_mut().push(diagnostic);
+        if !self.is_full() {
+            self.found.borrow_mut().push(diagnostic);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MAX_ERRORS
     }
 
     /// Passes a value over from now on; false if it was so already.

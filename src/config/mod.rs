@@ -1,7 +1,7 @@
 //! From the YAML that people write to a snapshot, or to every error there is.
 //!
 //! Reading goes through four rooms: [`source`] (a file's text), [`tree`] (its values, each with its place), [`decode`] (the tree
-//! into the structs of [`file`], noting every error) and [`compile`] (those into the model). [`load()`](load::load) does it for all
+//! into the structs of [`mod@file`], noting every error) and [`compile`] (those into the model). [`load()`](load::load) does it for all
 //! files, again and again. [`diagnostic`] is what comes out
 //! where something is wrong.
 

@@ -71,6 +71,64 @@ fn the_full_example_is_good() {
     assert_eq!(said, "tidegate.yaml: good, 3 services with 2 versions\n");
 }
 
+#[test]
+fn the_program_says_the_same() {
+    let tidegate = |arguments: &[&str]| {
+        let program =
+            std::process::Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output().expect("runs");
+        (program.status.code(), String::from_utf8(program.stdout).expect("UTF-8"))
+    };
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/full/tidegate.yaml");
+    let (code, said) = tidegate(&["check", &full.display().to_string()]);
+    assert_eq!((code, said), (Some(0), format!("{}: good, 3 services with 2 versions\n", full.display())));
+
+    let folder = tempfile::tempdir().expect("writable");
+    let root = folder.path().join("tidegate.yaml");
+    fs::write(&root, "threads: \"3\"\n").expect("writable");
+    let (code, said) = tidegate(&["check", &root.display().to_string()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("tidegate.yaml:1:10") && said.contains("there is no folder"), "{said}");
+    assert!(!said.contains('\x1b'), "colours are for terminals");
+
+    let kept = fs::read_to_string(full.with_file_name("../../../config/service.schema.json")).expect("kept");
+    assert_eq!(tidegate(&["schema", "service"]), (Some(0), kept));
+}
+
+#[test]
+fn a_file_made_to_be_slow_is_checked_in_time() {
+    let many = |line: &dyn Fn(usize) -> String| (0..30_000).map(line).collect::<String>();
+    for text in [
+        many(&|i| format!("k{i}: 1\n")),
+        format!("versions:\n{}", many(&|i| format!("  shop-{i:03}: {{}}\n"))),
+        format!("weights:\n{}", many(&|i| format!("  x-{i}: 1\n"))),
+        format!("domains: [{}]\nmaintenance: true\n", many(&|i| format!("d{i}.example.com, "))),
+        format!("domains: [{}]\n", "'', ".repeat(200_000)),
+        format!("routes:\n{}", many(&|_| "  - {host: [a]}\n".to_owned())),
+        format!("remark: {}", "x".repeat(1_000_000)),
+        "[".repeat(1_000_000),
+        "a: &a [*a]\n".repeat(50_000),
+        "- ".repeat(500_000),
+    ] {
+        let start = std::time::Instant::now();
+        survives(&text);
+        let took = start.elapsed();
+        assert!(took.as_secs() < 20, "{took:?} for {}", &text[..60]);
+    }
+}
+
+#[test]
+fn process_ports_lie_outside_the_kernels_own() {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("Linux");
+    let first = range.split_whitespace().next().expect("two numbers");
+    let folder = tempfile::tempdir().expect("writable");
+    fs::create_dir(folder.path().join("services")).expect("writable");
+    fs::write(folder.path().join("tidegate.yaml"), format!("process: {{ports: {first}-{first}}}\n")).expect("writable");
+    let (good, said) = check(&folder.path().join("tidegate.yaml"), false);
+    assert!(!good);
+    assert!(said.contains("these ports overlap the kernel's own for outgoing connections"), "{said}");
+    assert!(said.contains("tidegate.yaml:1:18"), "{said}");
+}
+
 fn copy_pairs(to: &Path) {
     fs::create_dir(to).expect("writable");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls")).expect("pairs") {

@@ -1,1 +1,282 @@
+//! Loading again and again: what is held back, what is taken over, what is watched.
 
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tidegate::config::compile::Identities;
+use tidegate::config::load::{Loaded, load};
+use tidegate::model::service::Service;
+use tidegate::model::version::{Backend, Endpoint};
+
+/// A config folder, and what was last loaded from it.
+struct Folder {
+    folder: TempDir,
+    loaded: Option<Loaded>,
+}
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("writable");
+        fs::create_dir(folder.path().join("services")).expect("writable");
+        let this = Self { folder, loaded: None };
+        this.write("tidegate.yaml", "base_domain: localhost\n");
+        files.iter().for_each(|(path, text)| this.write(path, text));
+        this
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::write(self.path(path), text).expect("writable");
+    }
+
+    fn load(&mut self) -> &Loaded {
+        let loaded = load(&self.path("tidegate.yaml"), self.loaded.as_ref(), &Identities::default());
+        self.loaded.insert(loaded)
+    }
+
+    fn service(&self, name: &str) -> Option<Arc<Service>> {
+        let snapshot = self.loaded.as_ref()?.snapshot.as_ref()?;
+        snapshot.service_index(name).map(|index| Arc::clone(&snapshot.services[index]))
+    }
+
+    /// Held services, `+` before those of which an earlier form serves, and all messages.
+    fn held(&self) -> (Vec<String>, Vec<String>) {
+        let loaded = self.loaded.as_ref().expect("loaded");
+        let held = loaded.held.iter().map(|held| format!("{}{}", if held.serving { "+" } else { "" }, held.service));
+        let messages = loaded
+            .diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.to_string().replace(&format!("{}/", self.folder.path().display()), ""));
+        (held.collect(), messages.collect())
+    }
+}
+
+fn fixed(name: &str, port: u16) -> String {
+    format!("domains: [{name}.example.com]\nversions:\n  {name}-001: {{urls: [\"http://127.0.0.1:{port}\"]}}\n")
+}
+
+#[test]
+fn a_broken_service_is_held_and_the_others_go_on() {
+    let mut folder = Folder::new(&[("services/a.yaml", &fixed("a", 1)), ("services/b.yaml", &fixed("b", 2))]);
+    assert!(!folder.load().has_errors());
+    let a = folder.service("a").expect("there");
+
+    folder.write("services/a.yaml", "versions: [\n");
+    folder.write("services/b.yaml", &format!("maintenance: true\n{}", fixed("b", 2)));
+    folder.write("services/c.yaml", "weights: {c-001: 95}\nversions: {c-001: {urls: [\"http://127.0.0.1:3\"]}}\n");
+    folder.load();
+    assert!(Arc::ptr_eq(&folder.service("a").expect("held"), &a));
+    assert!(folder.service("b").expect("there").policy.maintenance.is_some());
+    assert!(folder.service("c").is_none());
+    let (held, messages) = folder.held();
+    assert_eq!(held, ["+a", "c"]);
+    assert_eq!(messages.len(), 2);
+    assert!(messages[1].starts_with("services/c.yaml:1:10: weights of service c sum to 95, not 100"), "{messages:?}");
+
+    // Still broken, still served, still said.
+    folder.load();
+    assert_eq!(folder.held().0, ["+a", "c"]);
+    assert!(Arc::ptr_eq(&folder.service("a").expect("held"), &a));
+
+    folder.write("services/a.yaml", &fixed("a", 1));
+    fs::remove_file(folder.path("services/c.yaml")).expect("there");
+    assert!(!folder.load().has_errors());
+    assert_eq!(folder.held(), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_broken_root_yields_no_snapshot_and_forgets_nothing() {
+    let mut folder = Folder::new(&[("services/a.yaml", &fixed("a", 1))]);
+    folder.load();
+    let a = folder.service("a").expect("there");
+    for text in ["", "bogus: 1\n", "services: nowhere\n", "listen: {http: [\n"] {
+        folder.write("tidegate.yaml", text);
+        folder.write("services/a.yaml", "versions: 3\n");
+        let services = folder.path("services");
+        let loaded = folder.load();
+        assert!(loaded.snapshot.is_none() && loaded.has_errors(), "{text}");
+        assert!(loaded.watch.contains(&services), "{text}");
+    }
+    fs::remove_file(folder.path("tidegate.yaml")).expect("there");
+    assert!(folder.load().snapshot.is_none());
+    folder.write("tidegate.yaml", "base_domain: localhost\n");
+    folder.load();
+    assert!(Arc::ptr_eq(&folder.service("a").expect("held"), &a));
+}
+
+#[test]
+fn all_errors_are_told_even_with_a_broken_root() {
+    let mut folder =
+        Folder::new(&[("tidegate.yaml", "bogus: 1\n"), ("services/a.yaml", "bogus: 2\nmaintenance: true\n")]);
+    folder.load();
+    let (_, messages) = folder.held();
+    assert_eq!(messages.len(), 2);
+    assert!(messages[0].starts_with("tidegate.yaml:1:1:") && messages[1].starts_with("services/a.yaml:1:1:"));
+}
+
+#[test]
+fn what_has_not_changed_is_taken_over() {
+    let mut folder = Folder::new(&[("services/a.yaml", &fixed("a", 1)), ("services/b.yaml", &fixed("b", 2))]);
+    folder.load();
+    let (a, b) = (folder.service("a").expect("there"), folder.service("b").expect("there"));
+    // Written anew with the same text, as editors and git do.
+    folder.write("services/a.yaml", &fixed("a", 1));
+    folder.write("services/b.yaml", &format!("max_body: 1MiB\n{}", fixed("b", 2)));
+    folder.load();
+    assert!(Arc::ptr_eq(&a, &folder.service("a").expect("there")));
+    assert!(!Arc::ptr_eq(&b, &folder.service("b").expect("there")));
+    // Defaults concern everybody.
+    folder.write("tidegate.yaml", "defaults: {max_body: 2MiB}\n");
+    folder.load();
+    assert_eq!(folder.service("a").expect("there").policy.max_body, Some(2 << 20));
+    assert_eq!(folder.service("b").expect("there").policy.max_body, Some(1 << 20));
+    // The same length again, at once: a change of a byte is seen.
+    folder.write("services/b.yaml", &format!("max_body: 3MiB\n{}", fixed("b", 2)));
+    folder.load();
+    assert_eq!(folder.service("b").expect("there").policy.max_body, Some(3 << 20));
+}
+
+#[test]
+fn of_two_claims_the_newly_changed_one_is_held() {
+    let mut folder = Folder::new(&[("services/a.yaml", &fixed("a", 1)), ("services/b.yaml", &fixed("b", 2))]);
+    folder.load();
+    let a = folder.service("a").expect("there");
+    // `a` is first by name, but what is in force goes before what is new.
+    folder.write("services/a.yaml", &fixed("a", 1).replace("[a.", "[b.example.com, a."));
+    folder.load();
+    let (held, messages) = folder.held();
+    assert_eq!(held, ["+a"]);
+    assert!(messages[0].starts_with("services/a.yaml:1:11: `b.example.com/` is claimed by b and by a"), "{messages:?}");
+    assert!(Arc::ptr_eq(&folder.service("a").expect("held"), &a));
+    // Once `b` gives it up, `a` has it, though nobody touched its file.
+    folder.write("services/b.yaml", &fixed("b", 2).replace("b.example.com", "c.example.com"));
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    assert_eq!(folder.service("a").expect("there").routes.len(), 2);
+    // Two that swap in one edit are fine.
+    folder.write("services/a.yaml", &fixed("a", 1).replace("[a.", "[c.example.com, a."));
+    folder.write("services/b.yaml", &fixed("b", 2));
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    // A new one whose name is somebody's domain stays out.
+    folder.write("services/a.yaml", &fixed("a", 1).replace("[a.", "[new.localhost, a."));
+    folder.load();
+    folder.write("services/new.yaml", &fixed("new", 3));
+    folder.load();
+    assert_eq!(folder.held().0, ["new"]);
+    // A domain moves to one while the other, which had it, is broken: nothing moves.
+    folder.write("services/a.yaml", "domains: [\n");
+    folder.write("services/new.yaml", &fixed("new", 3).replace("[new.", "[a."));
+    folder.load();
+    assert_eq!(folder.held().0, ["+a", "new"]);
+}
+
+#[test]
+fn a_base_domain_that_makes_services_collide_is_the_roots_error() {
+    let b = "domains: [b.example.com, a.example.com]\nversions: {b-001: {urls: [\"http://127.0.0.1:3000\"]}}\n";
+    let mut folder = Folder::new(&[
+        ("services/a.yaml", "versions: {a-001: {urls: [\"http://127.0.0.1:3000\"]}}\n"),
+        ("services/b.yaml", b),
+    ]);
+    assert!(!folder.load().has_errors());
+    folder.write("tidegate.yaml", "base_domain: example.com\n");
+    let loaded = folder.load();
+    assert!(loaded.snapshot.is_none() && loaded.has_errors());
+    folder.write("tidegate.yaml", "base_domain: localhost\n");
+    assert!(!folder.load().has_errors());
+}
+
+#[test]
+fn what_makes_a_version_never_changes() {
+    let text = |first: &str| {
+        format!(
+            "weights: {{a-001: 100}}\nlast_version: 3\nversions:\n  a-001: {first}\n  a-002: {{urls: [\"http://127.0.0.1:2\"]}}\n"
+        )
+    };
+    let mut folder = Folder::new(&[("services/a.yaml", &text("{command: [sh, -c, exit], env: {A: b}, remark: old}"))]);
+    folder.load();
+    let before = folder.service("a").expect("there");
+    for (first, field, place) in [
+        ("{command: [sh, -c, 'true'], env: {A: b}}", "command", "4:20"),
+        ("{command: [sh, -c, exit], env: {A: c}}", "env", "4:41"),
+        ("{command: [sh, -c, exit], env: {A: b}, cwd: .}", "cwd", "4:54"),
+        ("{urls: [\"http://127.0.0.1:1\"]}", "urls", "4:17"),
+    ] {
+        folder.write("services/a.yaml", &text(first));
+        folder.load();
+        let (held, messages) = folder.held();
+        assert_eq!((held, messages.len()), (vec!["+a".to_owned()], 1), "{messages:?}");
+        let start = format!("services/a.yaml:{place}: `{field}` of a-001 has changed, and a-001 has run");
+        assert!(messages[0].starts_with(&start) && messages[0].contains("`a-004`"), "{messages:?}");
+        assert!(Arc::ptr_eq(&before, &folder.service("a").expect("held")));
+    }
+    // All else can be tuned, and the process stays the same one.
+    folder.write("services/a.yaml", &text("{command: [sh, -c, exit], env: {A: b}, remark: new, start: {timeout: 5s}}"));
+    assert!(!folder.load().has_errors());
+    let after = folder.service("a").expect("there");
+    assert_eq!(after.versions[0].remark.as_deref(), Some("new"));
+    assert!(Arc::ptr_eq(&before.versions[0].backend, &after.versions[0].backend));
+}
+
+#[test]
+fn a_version_that_runs_still_is_known_by_what_it_is() {
+    let folder = Folder::new(&[("services/a.yaml", &fixed("a", 1))]);
+    let other = Backend::Urls([Endpoint { host: "127.0.0.1".into(), port: 9 }].into());
+    let in_force = Identities(HashMap::from([("a-001".into(), Arc::new(other))]));
+    let loaded = load(&folder.path("tidegate.yaml"), None, &in_force);
+    assert!(loaded.diagnostics[0].message.starts_with("`urls` of a-001 has changed"));
+}
+
+#[test]
+fn a_half_written_pair_keeps_the_last_good_one() {
+    let pairs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let mut folder =
+        Folder::new(&[("services/a.yaml", "tls: {certificate: ../a.pem, key: ../a.key}\nmaintenance: true\n")]);
+    let (certificate, key) = (folder.path("a.pem"), folder.path("a.key"));
+    fs::copy(pairs.join("shop.pem"), &certificate).expect("writable");
+    fs::copy(pairs.join("shop.key"), &key).expect("writable");
+    assert!(!folder.load().has_errors());
+    let good = folder.service("a").and_then(|a| a.certificate.clone()).expect("loaded");
+    let watch = &folder.loaded.as_ref().expect("loaded").watch;
+    assert!(
+        [&certificate, &key]
+            .into_iter()
+            .all(|path| watch.iter().any(|w| w.canonicalize().ok() == path.canonicalize().ok()))
+    );
+
+    let whole = fs::read(&certificate).expect("readable");
+    fs::write(&certificate, &whole[..whole.len() / 2]).expect("writable");
+    folder.load();
+    assert_eq!(folder.held().0, ["+a"]);
+    fs::write(&certificate, &whole).expect("writable");
+    fs::copy(pairs.join("other.key"), &key).expect("writable");
+    folder.load();
+    assert_eq!(folder.held().0, ["+a"]);
+    let kept = folder.service("a").and_then(|a| a.certificate.clone()).expect("kept");
+    assert!(Arc::ptr_eq(&good, &kept));
+    fs::copy(pairs.join("shop.key"), &key).expect("writable");
+    assert!(!folder.load().has_errors());
+}
+
+#[test]
+fn an_environment_file_is_part_of_what_a_version_is() {
+    let mut folder = Folder::new(&[
+        ("app.env", "# comment\nA=from file\nexport B='quoted'\n\n"),
+        ("services/a.yaml", "versions: {a-001: {command: [sh], env: {A: \"$${x\"}, env_file: ../app.env}}\n"),
+    ]);
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    let a = folder.service("a").expect("there");
+    let Backend::Process(process) = &*a.versions[0].backend else { panic!("not a process") };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(*process.env, [pair("A", "${x"), pair("B", "quoted")]);
+    folder.write("app.env", "B=changed\n");
+    folder.load();
+    let (held, messages) = folder.held();
+    assert_eq!(held, ["+a"]);
+    assert!(messages[0].contains("`env` of a-001 has changed"), "{messages:?}");
+    assert!(!messages[0].contains("quoted"));
+}

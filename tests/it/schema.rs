@@ -137,7 +137,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<
             "const" if rule != value => say("not the constant"),
             "anyOf" if !rule.as_array().expect("a list").iter().any(fits) => say("fits no choice"),
             "oneOf" if rule.as_array().expect("a list").iter().filter(|s| fits(s)).count() != 1 => {
-                say("fits not one choice")
+                say("fits not one choice");
             }
             "allOf" if !rule.as_array().expect("a list").iter().all(fits) => say("does not fit all"),
             "minimum" if value.as_f64().is_some_and(|n| n < rule.as_f64().expect("a number")) => say("too small"),

@@ -149,10 +149,7 @@ impl Check {
 
 pub(super) fn timeouts(file: Option<&TimeoutsFile>, default: &Timeouts) -> Timeouts {
     let Some(file) = file else { return default.clone() };
-    // A deadline of 0 can only mean that there should be none.
-    let pick = |written: Option<TimeOrOff>, default: Option<Duration>| {
-        written.map_or(default, |TimeOrOff(time)| time.filter(|time| !time.is_zero()))
-    };
+    let pick = |written: Option<TimeOrOff>, default: Option<Duration>| written.map_or(default, |TimeOrOff(time)| time);
     Timeouts {
         connect: pick(file.connect, default.connect),
         idle: pick(file.idle, default.idle),

@@ -1,5 +1,6 @@
 //! Hosts and paths that a service claims, and its certificate.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
@@ -18,9 +19,13 @@ impl Check {
     /// The routes, each with its place.
     pub(super) fn routes(&mut self, file: &ServiceFile) -> Vec<(Route, Span)> {
         let mut routes: Vec<(Route, Span)> = Vec::new();
+        let mut claimed = HashMap::new();
         for domain in &file.domains {
             if let Some(host) = self.host(domain) {
-                self.claim(&mut routes, Route { host, path: PathPrefix::root(), strip: false }, domain.span);
+                let route = Route { host, path: PathPrefix::root(), strip: false };
+                if self.claim(&mut claimed, &route, domain.span) {
+                    routes.push((route, domain.span));
+                }
             }
         }
         for route in &file.routes {
@@ -34,25 +39,27 @@ impl Check {
                 self.error(route.span, "`strip` has no prefix to take off", "add `path: /shop`, or take `strip` out");
             }
             if let (Some(pattern), Some(path)) = (pattern, prefix) {
-                self.claim(&mut routes, Route { host: pattern, path, strip: *strip }, host.span);
+                let route = Route { host: pattern, path, strip: *strip };
+                if self.claim(&mut claimed, &route, host.span) {
+                    routes.push((route, host.span));
+                }
             }
         }
         routes
     }
 
-    fn claim(&mut self, routes: &mut Vec<(Route, Span)>, route: Route, span: Span) {
-        if let Some((_, first)) = routes.iter().find(|(other, _)| other.host == route.host && other.path == route.path)
-        {
-            let diagnostic = Diagnostic::error(
-                format!("`{}{}` is claimed twice", route.host, route.path),
-                Label::at(&self.source, span).text("again here"),
-            )
-            .also(Label::at(&self.source, *first).text("first here"))
-            .help("keep one of them");
-            self.found.push(diagnostic);
-        } else {
-            routes.push((route, span));
+    /// Whether the service has not claimed this before.
+    fn claim(&mut self, claimed: &mut HashMap<(HostPattern, PathPrefix), Span>, route: &Route, span: Span) -> bool {
+        let first = *claimed.entry((route.host.clone(), route.path.clone())).or_insert(span);
+        if first != span {
+            let message = format!("`{}{}` is claimed twice", route.host, route.path);
+            self.note(
+                Diagnostic::error(message, Label::at(&self.source, span).text("again here"))
+                    .also(Label::at(&self.source, first).text("first here"))
+                    .help("keep one of them"),
+            );
         }
+        first == span
     }
 
     fn host(&mut self, text: &Spanned<String>) -> Option<HostPattern> {
@@ -108,18 +115,20 @@ impl Check {
         match loaded {
             Ok(pair) => Some(Arc::new(pair)),
             Err(error) => {
+                let at = |place: &Spanned<String>| Label::at(&self.source, place.span);
+                let message = |what, place: &Spanned<String>, why: &dyn std::fmt::Display| {
+                    format!("the {what} `{}` cannot be used: {why}", place.value)
+                };
                 let mut diagnostic = match &error {
-                    PairError::Certificate(_) => {
-                        Diagnostic::error(error.to_string(), Label::at(&self.source, certificate.span))
+                    PairError::Certificate(why) => {
+                        Diagnostic::error(message("certificate", certificate, why), at(certificate))
                     }
-                    PairError::Key(_) => Diagnostic::error(error.to_string(), Label::at(&self.source, key.span)),
-                    PairError::Mismatch => {
-                        Diagnostic::error(error.to_string(), Label::at(&self.source, key.span).text("this key"))
-                            .also(Label::at(&self.source, certificate.span).text("this certificate"))
-                    }
+                    PairError::Key(why) => Diagnostic::error(message("key", key, why), at(key)),
+                    PairError::Mismatch => Diagnostic::error(error.to_string(), at(key).text("this key"))
+                        .also(at(certificate).text("this certificate")),
                 };
                 diagnostic.help = Some(error.help().to_owned());
-                self.found.push(diagnostic);
+                self.note(diagnostic);
                 None
             }
         }

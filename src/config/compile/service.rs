@@ -8,7 +8,7 @@ use super::{Check, Defaults};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::ServiceFile;
 use crate::config::source::Span;
-use crate::model::name::{ServiceName, VersionName};
+use crate::model::name::{MAX_VERSION_NUMBER, ServiceName, VersionName};
 use crate::model::schedule::Schedule;
 use crate::model::service::{MAX_VERSIONS, Service};
 use crate::model::version::Version;
@@ -46,7 +46,7 @@ pub(crate) fn service(
         && !check.has_errors()
     {
         let whole = Label { span: None, ..Label::at(&check.source, Span::default()) };
-        check.found.push(
+        check.note(
             Diagnostic::error(format!("service {name} has no version"), whole)
                 .help(format!("add one: `versions: {{{name}-001: {{urls: [\"http://127.0.0.1:3000\"]}}}}`; only with `redirect` or `maintenance` can it do without")),
         );
@@ -76,17 +76,17 @@ fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName,
     let keys = check.keys_under("versions");
     let count = keys.len();
     for (index, (text, span)) in keys.into_iter().enumerate() {
-        match VersionName::parse(service, &text) {
-            Ok(name) => names.push((name, span)),
-            Err(error) => check.error(
-                span,
-                error.to_string(),
-                format!("name it `{service}-` and a number of three digits or more"),
-            ),
-        }
         if index == MAX_VERSIONS {
             let message = format!("`{text}` is one version too many: a service has at most {MAX_VERSIONS}");
             check.error(span, message, format!("take out versions without traffic; there are {count}"));
+            break;
+        }
+        match VersionName::parse(service, &text) {
+            Ok(name) => names.push((name, span)),
+            Err(error) => {
+                let cure = format!("name it `{service}-` and a number of three digits or more");
+                check.error(span, error.to_string(), cure);
+            }
         }
     }
     let complete = names.len() == count;
@@ -95,6 +95,11 @@ fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName,
 
 fn last_version(check: &mut Check, file: &ServiceFile, listed: &[(VersionName, Span)]) {
     let Some(last) = &file.last_version else { return };
+    if last.value > MAX_VERSION_NUMBER {
+        let cure = format!("numbers go up to {MAX_VERSION_NUMBER}");
+        check.error(last.span, format!("`last_version` is out of range: {}", last.value), cure);
+        return;
+    }
     if let Some((largest, _)) = listed.iter().max_by_key(|(version, _)| version.number())
         && last.value < largest.number()
     {

@@ -139,7 +139,7 @@ fn same_address(check: &mut Check, file: &RootFile, settings: &Settings) {
             let diagnostic = Diagnostic::error(message, Label::at(&check.source, *span).text("again here"))
                 .also(Label::at(&check.source, *first).text("first here"))
                 .help("give one of them another port");
-            check.found.push(diagnostic);
+            check.note(diagnostic);
         }
     }
 }

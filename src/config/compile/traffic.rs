@@ -154,7 +154,7 @@ impl Check {
         if let Some(pattern) = &rule.path {
             if !pattern.as_str().starts_with(['/', '*', '?', '\\']) {
                 let cure = format!("write `/{}`: paths begin with `/`", pattern.as_str());
-                self.error(rule.span, format!("the path `{}` never fits", pattern.as_str()), cure);
+                self.error(pattern.span, format!("the path `{}` never fits", pattern.as_str()), cure);
             }
             conditions.push(Condition::Path(Pattern::new(pattern.as_str())));
         }

@@ -21,7 +21,9 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         let context = self.context;
         match self.items.find(|item| !context.is_cut(item)) {
-            Some(item) => seed.deserialize(NodeDeserializer::new(item, context)).map(Some),
+            Some(item) => {
+                seed.deserialize(NodeDeserializer::new(item, context)).map(Some).map_err(|error| error.at(item))
+            }
             None => Ok(None),
         }
     }
@@ -44,12 +46,13 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
             return Ok(None);
         };
         self.value = Some((key, value));
-        seed.deserialize(NodeDeserializer::as_written(key, context)).map(Some)
+        seed.deserialize(NodeDeserializer::as_written(key, context)).map(Some).map_err(|error| error.at(key))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let (key, value) = self.value.take().expect("serde asks for a value after its key");
-        seed.deserialize(NodeDeserializer::new(value, self.context).under(key))
+        // A type that makes its own error from what it was given leaves the place to us.
+        seed.deserialize(NodeDeserializer::new(value, self.context).under(key)).map_err(|error| error.at(value))
     }
 }
 

@@ -109,7 +109,12 @@ impl<'a> NodeDeserializer<'a> {
     fn items(&self) -> Result<Items<'a>, DecodeError> {
         match &self.node.kind {
             Kind::Sequence(items) => Ok(Items { items: items.iter(), context: self.context }),
-            _ => Err(self.wrong("a list", Some("begin each item with `- `, or write `[...]`".to_owned()))),
+            Kind::Scalar(_) => {
+                Err(self.wrong("a list", Some(format!("write `[{}]`", self.context.excerpt(self.node.span)))))
+            }
+            Kind::Mapping(_) => {
+                Err(self.wrong("a list", Some("begin each item with `- `, or write `[...]`".to_owned())))
+            }
         }
     }
 
@@ -128,6 +133,10 @@ impl<'a> NodeDeserializer<'a> {
             if fields.contains(&name) || self.context.is_cut(value) {
                 continue;
             }
+            self.context.cut(value.id);
+            if self.context.is_full() {
+                continue;
+            }
             let at = Label::at(self.context.source, key.span);
             let diagnostic = if let Some(why) = (self.context.unsupported)(structure, name) {
                 Diagnostic::error(format!("`{name}` is not supported yet"), at).help(why)
@@ -138,7 +147,6 @@ impl<'a> NodeDeserializer<'a> {
                     .help(format!("known here: {}", list(fields, ", ")))
             };
             self.context.note(diagnostic);
-            self.context.cut(value.id);
         }
     }
 

@@ -87,7 +87,7 @@ pub struct RuleFile {
     pub cookie: Entries<Word>,
     /// A pattern for the path.
     #[serde(default)]
-    pub path: Option<Word>,
+    pub path: Option<Spanned<Word>>,
     /// A method, or several of which one must fit.
     #[serde(default)]
     pub method: Option<OneOrMany<Spanned<String>>>,

@@ -57,7 +57,11 @@ impl<'de> Deserialize<'de> for TimeOrOff {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Word::deserialize(deserializer)?.as_str() {
             "off" => Ok(Self(None)),
-            text => units::duration(text).map(|time| Self(Some(time))).map_err(|error| with_cure(&error, true)),
+            text => match units::duration(text) {
+                Ok(Duration::ZERO) => Err(D::Error::custom("a deadline of 0 cannot be met\nwrite `off` for none")),
+                Ok(time) => Ok(Self(Some(time))),
+                Err(error) => Err(with_cure(&error, true)),
+            },
         }
     }
 }

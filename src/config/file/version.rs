@@ -13,7 +13,8 @@ use crate::config::spanned::{Entries, Spanned};
 pub struct VersionFile {
     /// Addresses of what runs already: `http://HOST:PORT`.
     pub urls: Option<Spanned<Vec<Spanned<String>>>>,
-    /// A process: program and arguments. It is told its port in `PORT`.
+    /// A process: program and arguments. It is told its port in `PORT`. A program with a `/` in it is relative to this file,
+    /// any other is looked up in PATH.
     pub command: Option<Spanned<Vec<Spanned<Word>>>>,
     /// Environment of the process; `${NAME}` is filled in from tidegate's own environment, `$$` is `$`.
     pub env: Option<Spanned<Entries<Spanned<Word>>>>,

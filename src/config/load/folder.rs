@@ -9,8 +9,11 @@ use crate::config::source::Span;
 
 /// The service files of the folder, by stem. Hidden files are the business of editors.
 pub(super) fn service_files(check: &mut Check, folder: &Path, named_at: Option<Span>) -> Vec<(String, PathBuf)> {
-    let listing = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>());
+    let listing = fs::read_dir(folder).and_then(|entries| {
+        // A symlink counts as what it leads to, which shows when it is read.
+        let file = |entry: fs::DirEntry| Ok((!entry.file_type()?.is_dir()).then(|| entry.path()));
+        entries.filter_map(|entry| entry.and_then(file).transpose()).collect::<std::io::Result<Vec<_>>>()
+    });
     let mut paths = match listing {
         Ok(paths) => paths,
         Err(error) => {
@@ -19,7 +22,7 @@ pub(super) fn service_files(check: &mut Check, folder: &Path, named_at: Option<S
                 std::io::ErrorKind::NotFound => format!("there is no folder `{}` for the services", folder.display()),
                 _ => format!("the folder `{}` cannot be read: {error}", folder.display()),
             };
-            check.found.push(Diagnostic::error(message, at).help("make it, or name another with `services: PATH`"));
+            check.note(Diagnostic::error(message, at).help("make it, or name another with `services: PATH`"));
             return Vec::new();
         }
     };
@@ -28,7 +31,7 @@ pub(super) fn service_files(check: &mut Check, folder: &Path, named_at: Option<S
     for path in paths {
         let (Some(stem), Some(extension)) = (path.file_stem(), path.extension()) else { continue };
         let stem = stem.to_string_lossy().into_owned();
-        if stem.starts_with('.') || path.is_dir() {
+        if stem.starts_with('.') {
             continue;
         }
         if extension == "yaml" {
