@@ -40,6 +40,9 @@ pub enum ProxyError {
     /// CONNECT is not for reverse proxies.
     #[error("this method is not served here")]
     Connect,
+    /// A transfer coding other than `chunked`, or `chunked` twice.
+    #[error("the request has a transfer coding that is not served here")]
+    TransferCoding,
     /// An upgrade with a body, or of another method than GET.
     #[error("the request asks for an upgrade in a way that is not allowed")]
     BadUpgrade,
@@ -116,6 +119,7 @@ impl ProxyError {
         match self {
             Self::BadHost => (StatusCode::BAD_REQUEST, Client, "http_request_error"),
             Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, Client, "http_request_denied"),
+            Self::TransferCoding => (StatusCode::NOT_IMPLEMENTED, Client, "http_request_error"),
             Self::BadUpgrade => (StatusCode::BAD_REQUEST, Client, "http_request_error"),
             Self::NoService => (StatusCode::NOT_FOUND, Client, "destination_not_found"),
             Self::NotAllowed => (StatusCode::FORBIDDEN, Client, "http_request_denied"),

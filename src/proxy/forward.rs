@@ -8,13 +8,13 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::alarm::Elapsed;
 use super::body::{Download, RequestBody, ResponseBody, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
-use super::headers::{Downstream, clean_response, has_token, request_headers};
+use super::headers::{Downstream, clean_response, has_token, is_plainly_coded, request_headers};
 use super::upgrade::{self, Tunnel};
 use super::upstream::{self, SendError, Upstream};
 use super::worker::Worker;
@@ -79,8 +79,10 @@ pub async fn forward(
         let response = upgrade::switch(call.worker, tunnel, response, lease)?;
         return Ok(Some((instance, response)));
     }
-    // Both lengths at once could be read two ways (RFC 9112, 6.3).
-    if response.headers().contains_key(TRANSFER_ENCODING) && response.headers().contains_key(CONTENT_LENGTH) {
+    // Both lengths at once could be read two ways (RFC 9112, 6.3), and so could a coding that is left in the body.
+    let headers = response.headers();
+    let both = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+    if both || !is_plainly_coded(headers) {
         return Err(ProxyError::BadResponse);
     }
     let trailers = has_token(&call.parts.headers, &TE, "trailers");
@@ -229,6 +231,10 @@ impl Call<'_> {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         self.policy.request_headers.apply(&mut headers);
+        if body.size_hint().exact().is_none() {
+            // Said by us, since hyper sends a GET without a length as one without a body.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let mut request = Request::new(body);
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = self.uri()?;

@@ -17,7 +17,7 @@ use super::connection::{Client, Phase};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Call, forward};
-use super::headers::client_address;
+use super::headers::{client_address, is_plainly_coded};
 use super::upgrade;
 use super::worker::{Stage, Worker};
 use crate::live::{Live, ServiceState};
@@ -160,6 +160,9 @@ impl Handler {
         if parts.method == Method::CONNECT {
             exchange.unrouted(Unrouted::NotAllowed);
             return Err(ProxyError::Connect);
+        }
+        if !is_plainly_coded(&parts.headers) {
+            return Err(ProxyError::TransferCoding);
         }
         let snapshot = &live.snapshot;
         let (client, trusted) = self.client_of(parts, live);

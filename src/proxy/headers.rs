@@ -62,6 +62,15 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|found| found.trim().eq_ignore_ascii_case(token))
 }
 
+/// Whether the body has no transfer coding that hyper leaves in it: none at all, or `chunked` once. The header does not go
+/// on, so the next reader would take what is coded for what was meant (RFC 9112, 6.1).
+#[must_use]
+pub fn is_plainly_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(first) = codings.next() else { return true };
+    codings.next().is_none() && first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+}
+
 /// What is told to the backend about the client's side.
 #[derive(Debug, Clone, Copy)]
 pub struct Downstream<'a> {
