@@ -4,6 +4,16 @@
 mod admin;
 mod check;
 mod load;
+mod pitfall_body;
+mod pitfall_framing;
+mod pitfall_headers;
+mod pitfall_leaving;
+mod pitfall_limits;
+mod pitfall_policy;
+mod pitfall_retry;
+mod pitfall_shutdown;
+mod pitfall_time;
+mod pitfall_upgrade;
 mod routing;
 mod schema;
 mod support;

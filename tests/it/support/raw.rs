@@ -66,6 +66,21 @@ impl Raw {
         self
     }
 
+    /// Sends bytes and reads the response to them.
+    pub(crate) fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Message {
+        self.send(bytes).response()
+    }
+
+    /// Sends bytes; false where the other side has closed.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// The same connection once more, for sending and receiving at the same time.
+    pub(crate) fn twin(&self) -> Self {
+        Self::new(self.stream.try_clone().expect("clone"))
+    }
+
     /// No more will be sent.
     pub(crate) fn finish(&mut self) -> &mut Self {
         self.stream.shutdown(Shutdown::Write).expect("shutdown");
