@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 
 use super::alarm::Elapsed;
@@ -85,6 +85,8 @@ pub async fn forward(
     if both || !is_plainly_coded(headers) {
         return Err(ProxyError::BadResponse);
     }
+    // Ours, not that of the backend (RFC 9110, 2.5); hyper lowers it for an HTTP/1.0 client.
+    *response.version_mut() = Version::HTTP_11;
     let trailers = has_token(&call.parts.headers, &TE, "trailers");
     clean_response(response.headers_mut(), trailers);
     call.phase.begin_response(timeouts.idle);
