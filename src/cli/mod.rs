@@ -1,6 +1,7 @@
 //! The command line: one verb per file.
 
 pub mod check;
+pub mod demo;
 pub mod explain;
 pub mod schema;
 pub mod serve;
@@ -45,6 +46,8 @@ enum Verb {
     Status(status::StatusArgs),
     Schema(schema::SchemaArgs),
     #[command(hide = true)]
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
 }
 
@@ -55,6 +58,7 @@ pub fn run() -> ExitCode {
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let outcome = match arguments.verb {
         Verb::Supervise(args) => return supervise::run(&args),
+        Verb::Demo(args) => return demo::run(&args),
         Verb::Serve(args) => {
             drop(out);
             return serve::run(&args);
