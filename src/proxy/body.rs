@@ -16,7 +16,7 @@ use super::client_io::Traffic;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::clean_trailers;
-use super::upstream::CheckIn;
+use super::upstream::{Answer, ReceiveError, Received};
 use crate::lifecycle::lease::Lease;
 
 /// A body that broke off, so that the other side must break off too.
@@ -27,7 +27,7 @@ pub enum BodyError {
     Upload,
     /// The backend's body broke off.
     #[error("the backend's body broke off")]
-    Download(#[source] hyper::Error),
+    Download(#[source] ReceiveError),
     /// The backend's body stood still for too long, or the whole took too long.
     #[error("the backend's body stopped coming")]
     Timeout,
@@ -232,10 +232,8 @@ enum Kind {
 /// The backend's body on its way to the client.
 #[derive(Debug)]
 pub struct Download {
-    /// What hyper receives from the backend.
-    pub incoming: Incoming,
-    /// Gives the connection back to the pool at the end.
-    pub check_in: Option<CheckIn>,
+    /// What comes from the backend.
+    pub answer: Answer,
     /// Held to the last byte.
     pub lease: Lease,
     /// Bounds the time between two frames.
@@ -248,6 +246,8 @@ pub struct Download {
     pub alarm: Option<Alarm>,
     /// Whether the client takes trailers.
     pub trailers: bool,
+    /// What went wrong, to be told at the next poll.
+    pub failed: Option<BodyError>,
 }
 
 impl ResponseBody {
@@ -294,11 +294,6 @@ impl ResponseBody {
         if let Some(exchange) = &mut self.exchange {
             exchange.complete();
         }
-        if let Kind::Download(download) = &mut self.kind
-            && let Some(check_in) = download.check_in.take()
-        {
-            check_in.give_back();
-        }
     }
 }
 
@@ -336,7 +331,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Download(download) => download.incoming.is_end_stream(),
+            Kind::Download(download) => download.answer.is_done(),
             #[cfg(feature = "seeded-fault")]
             Kind::Lost => false,
         }
@@ -345,7 +340,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Download(download) => download.incoming.size_hint(),
+            Kind::Download(download) => download.answer.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             #[cfg(feature = "seeded-fault")]
             Kind::Lost => SizeHint::default(),
         }
@@ -363,30 +358,31 @@ impl Drop for ResponseBody {
 
 impl Download {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let (Some(alarm), Some(idle)) = (&self.alarm, self.idle) {
-                        alarm.set(idle);
-                    }
-                    match frame.into_trailers() {
-                        Ok(_) if !self.trailers => {}
-                        Ok(mut trailers) => {
-                            clean_trailers(&mut trailers);
-                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                        }
-                        Err(data) => return Poll::Ready(Some(Ok(data))),
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyError::Download(error)))),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => {
-                    let stalled = poll_idle(&mut self.alarm, &self.alarms, self.idle, cx);
-                    let overdue = self.total.as_ref().is_some_and(|total| total.poll(cx).is_ready());
-                    return if stalled || overdue { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
-                }
-            }
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
         }
+        let Poll::Ready(received) = self.answer.poll(cx) else {
+            let stalled = poll_idle(&mut self.alarm, &self.alarms, self.idle, cx);
+            let overdue = self.total.as_ref().is_some_and(|total| total.poll(cx).is_ready());
+            return if stalled || overdue { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
+        };
+        if let (Some(alarm), Some(idle)) = (&self.alarm, self.idle) {
+            alarm.set(idle);
+        }
+        Poll::Ready(match received {
+            Ok(Received::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Received::Trailers(mut trailers)) if self.trailers => {
+                clean_trailers(&mut trailers);
+                Some(Ok(Frame::trailers(trailers)))
+            }
+            Ok(Received::Trailers(_) | Received::End) => None,
+            Err(error) => {
+                // hyper drops what it has not sent yet as soon as it hears of this: the client gets that first.
+                self.failed = Some(BodyError::Download(error));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        })
     }
 }
 

@@ -1,22 +1,24 @@
 //! One request to one instance, and once more where that is provably safe.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::Body;
 
 use super::alarm::Elapsed;
 use super::body::{Download, RequestBody, ResponseBody, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
-use super::headers::{Downstream, clean_response, has_token, is_plainly_coded, request_headers};
+use super::headers::{Downstream, clean_response, forwarded, has_token};
 use super::upgrade::{self, Tunnel};
-use super::upstream::{self, SendError, Upstream};
+use super::upstream::head::Head;
+use super::upstream::{Asks, Connection, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending};
 use super::worker::Worker;
 use crate::lifecycle::instance::Instance;
 use crate::lifecycle::lease::Lease;
@@ -39,8 +41,6 @@ pub struct Call<'c> {
     pub head: Downstream<'c>,
     /// The normalised path, a prefix taken off.
     pub path: &'c str,
-    /// Whether that is the path as received.
-    pub path_is_original: bool,
     /// The service's policy.
     pub policy: &'c Policy,
     /// The chosen version.
@@ -67,43 +67,30 @@ pub async fn forward(
     });
     let alarms = &call.worker.alarms;
     let sent = alarms.within(timeouts.total, call.send(body, upload, tunnel.is_some())).await;
-    let (lease, upstream, mut response) = match sent {
+    let Answered { lease, outgoing, head } = match sent {
         Err(Elapsed) => return Err(ProxyError::TotalTimeout),
         Ok(Err(SendFailure::Gone)) => return Ok(None),
         Ok(Err(SendFailure::Error(error))) => return Err(error),
         Ok(Ok(answered)) => answered,
     };
     let instance = Arc::clone(lease.instance());
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
-        let response = upgrade::switch(call.worker, tunnel, response, lease)?;
+        let response = upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease)?;
         return Ok(Some((instance, response)));
     }
-    // Both lengths at once could be read two ways (RFC 9112, 6.3), and so could a coding that is left in the body.
-    let headers = response.headers();
-    let both = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    if both || !is_plainly_coded(headers) {
-        return Err(ProxyError::BadResponse);
-    }
-    // Ours, not that of the backend (RFC 9110, 2.5); hyper lowers it for an HTTP/1.0 client.
-    *response.version_mut() = Version::HTTP_11;
-    let trailers = has_token(&call.parts.headers, &TE, "trailers");
-    clean_response(response.headers_mut(), trailers);
+    let trailers = call.parts.headers.contains_key(TE) && has_token(&call.parts.headers, &TE, "trailers");
+    let mut answer = outgoing.into_answer(&head, &call.worker.pools);
+    answer.give_back();
+    let mut headers = head.headers;
+    clean_response(&mut headers, trailers);
     call.phase.begin_response(timeouts.idle);
-    // A connection that is still taking an upload, or could become a tunnel, is not for others.
-    let check_in = (upload.is_finished() && tunnel.is_none()).then(|| upstream.check_in(&call.worker.pools));
-    let response = response.map(|incoming| {
-        ResponseBody::download(Download {
-            incoming,
-            check_in,
-            lease,
-            idle: timeouts.idle,
-            total,
-            alarms: Rc::clone(alarms),
-            alarm: None,
-            trailers,
-        })
-    });
+    let idle = timeouts.idle;
+    let download =
+        Download { answer, lease, idle, total, alarms: Rc::clone(alarms), alarm: None, trailers, failed: None };
+    let mut response = Response::new(ResponseBody::download(download));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
     Ok(Some((instance, response)))
 }
 
@@ -119,23 +106,33 @@ impl From<ProxyError> for SendFailure {
     }
 }
 
-type Answered = (Lease, Upstream, Response<Incoming>);
+/// A request that has got the head of a response.
+struct Answered {
+    lease: Lease,
+    outgoing: Outgoing,
+    head: Head,
+}
 
 impl Call<'_> {
     /// Leases, connects and sends until there is a response.
     async fn send(&self, body: &mut RequestBody, upload: &Rc<Upload>, upgrade: bool) -> Result<Answered, SendFailure> {
         self.worker.earn_retry();
         let repeatable = body.is_empty() && is_idempotent(&self.parts.method);
+        let asks = match self.parts.method {
+            _ if upgrade => Asks::Upgrade,
+            Method::HEAD => Asks::NoBody,
+            _ => Asks::Body,
+        };
         let mut refused = 0;
         let mut only_fresh = upgrade;
         loop {
             let lease = self.lease().await?;
-            let max_idle = if repeatable { upstream::IDLE_LIMIT } else { upstream::FRESH };
+            let max_idle = if repeatable { IDLE_LIMIT } else { FRESH };
             let pooled = if only_fresh { None } else { self.worker.pools.check_out(lease.instance(), max_idle) };
-            let mut upstream = match pooled {
-                Some(upstream) => upstream,
-                None => match self.connect(&lease, upgrade).await {
-                    Ok(upstream) => upstream,
+            let connection = match pooled {
+                Some(connection) => connection,
+                None => match self.connect(&lease).await {
+                    Ok(connection) => connection,
                     Err(error) => {
                         refused += 1;
                         if refused < self.unit.instances().len().min(MAX_INSTANCES) {
@@ -145,25 +142,38 @@ impl Call<'_> {
                     }
                 },
             };
-            let request = self.request(std::mem::replace(body, RequestBody::Empty), upgrade)?;
-            match self.response(upstream.send(request), upload).await? {
-                Ok(response) => return Ok((lease, upstream, response)),
-                Err(error) => {
-                    if let Some(problem) = upload.problem() {
-                        return Err(problem.into());
-                    }
-                    match error {
-                        SendError::Unsent(unsent) if upstream.reused => *body = unsent.into_body(),
-                        SendError::Closed if upstream.reused && repeatable && self.worker.spend_retry() => {}
-                        SendError::Unsent(_) | SendError::Closed => return Err(ProxyError::Closed.into()),
-                        SendError::Upload => return Err(ProxyError::BodyBroken.into()),
-                        SendError::Invalid(error) => {
-                            tracing::warn!(version = %self.unit.name(), %error, "a backend's answer is not valid");
-                            return Err(ProxyError::BadResponse.into());
-                        }
-                    }
-                    only_fresh = true;
-                }
+            let sending = self.encode(std::mem::replace(body, RequestBody::Empty), upgrade);
+            let mut outgoing = Outgoing::new(connection, sending, asks);
+            let error = match self.response(&mut outgoing, upload).await? {
+                Ok(head) => return Ok(Answered { lease, outgoing, head }),
+                Err(error) => error,
+            };
+            if let Some(problem) = upload.problem() {
+                return Err(problem.into());
+            }
+            // Only what a connection that had served before did not answer may be sent once more.
+            let stale = outgoing.is_reused() && matches!(error, SendError::Closed);
+            match outgoing.into_unsent() {
+                Some(unsent) if stale => *body = unsent.into_body(),
+                _ if stale && repeatable && self.worker.spend_retry() => {}
+                _ => return Err(self.failure(error).into()),
+            }
+            only_fresh = true;
+        }
+    }
+
+    /// What the client is told of a request that got no response; the rest goes to the log.
+    fn failure(&self, error: SendError) -> ProxyError {
+        match error {
+            SendError::Closed => ProxyError::Closed,
+            SendError::Upload => ProxyError::BodyBroken,
+            SendError::Broken(error) => {
+                tracing::warn!(version = %self.unit.name(), %error, "a backend's answer broke off");
+                ProxyError::Closed
+            }
+            SendError::Invalid(error) => {
+                tracing::warn!(version = %self.unit.name(), %error, "a backend's answer is not valid");
+                ProxyError::BadResponse
             }
         }
     }
@@ -184,13 +194,13 @@ impl Call<'_> {
         })
     }
 
-    async fn connect(&self, lease: &Lease, upgrade: bool) -> Result<Upstream, ProxyError> {
+    async fn connect(&self, lease: &Lease) -> Result<Connection, ProxyError> {
         let instance = lease.instance();
-        let connecting = upstream::connect(instance, upgrade);
+        let connecting = Connection::open(instance);
         let error = match self.worker.alarms.within(self.policy.timeouts.connect, connecting).await {
-            Ok(Ok(upstream)) => {
+            Ok(Ok(connection)) => {
                 instance.connect_succeeded();
-                return Ok(upstream);
+                return Ok(connection);
             }
             Ok(Err(error)) => {
                 tracing::warn!(version = %self.unit.name(), instance = %instance.endpoint(), %error, "cannot connect");
@@ -205,14 +215,13 @@ impl Call<'_> {
         Err(error)
     }
 
-    /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, it only
-    /// has to move.
-    async fn response<T>(&self, send: impl Future<Output = T>, upload: &Upload) -> Result<T, ProxyError> {
-        let mut send = std::pin::pin!(send);
+    /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, it only has to
+    /// move.
+    async fn response(&self, outgoing: &mut Outgoing, upload: &Upload) -> Result<Result<Head, SendError>, ProxyError> {
         let limit = self.policy.timeouts.response_head;
         let mut seen = (upload.received(), upload.is_finished());
         loop {
-            match self.worker.alarms.within(limit, send.as_mut()).await {
+            match self.worker.alarms.within(limit, poll_fn(|cx| outgoing.poll_head(cx))).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Elapsed) => {
                     let now = (upload.received(), upload.is_finished());
@@ -225,37 +234,59 @@ impl Call<'_> {
         }
     }
 
-    /// The request as the backend gets it.
-    fn request(&self, body: RequestBody, upgrade: bool) -> Result<Request<RequestBody>, ProxyError> {
-        let mut headers = request_headers(&self.parts.headers, &self.head);
+    /// The request as the backend gets it: origin-form, whatever the client sent, straight from the parsed head into bytes.
+    fn encode(&self, body: RequestBody, upgrade: bool) -> Sending {
+        let mut head = BytesMut::with_capacity(HEAD_CAPACITY);
+        head.extend_from_slice(self.parts.method.as_str().as_bytes());
+        head.extend_from_slice(b" ");
+        head.extend_from_slice(self.path.as_bytes());
+        if let Some(query) = self.parts.uri.query() {
+            head.extend_from_slice(b"?");
+            head.extend_from_slice(query.as_bytes());
+        }
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        let edits = &self.policy.request_headers;
+        if edits.is_empty() {
+            forwarded(&self.parts.headers, &self.head, |name, value| put(&mut head, name, value));
+        } else {
+            let mut headers = HeaderMap::with_capacity(self.parts.headers.len() + 4);
+            forwarded(&self.parts.headers, &self.head, |name, value| {
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    headers.append(name, value);
+                }
+            });
+            edits.apply(&mut headers);
+            headers.iter().for_each(|(name, value)| put(&mut head, name, value.as_bytes()));
+        }
         if upgrade {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            head.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         }
-        self.policy.request_headers.apply(&mut headers);
-        if body.size_hint().exact().is_none() {
-            // Said by us, since hyper sends a GET without a length as one without a body.
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        let mut request = Request::new(body);
-        *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = self.uri()?;
-        *request.headers_mut() = headers;
-        Ok(request)
-    }
-
-    /// Origin-form, whatever the client sent.
-    fn uri(&self) -> Result<Uri, ProxyError> {
-        let original = self.parts.uri.path_and_query();
-        let path_and_query = match original {
-            Some(original) if self.path_is_original => original.clone(),
-            _ => {
-                let query = self.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-                PathAndQuery::try_from(format!("{}{query}", self.path)).map_err(|_| ProxyError::BadHost)?
+        let framing = match body.size_hint().exact() {
+            None => {
+                put(&mut head, &TRANSFER_ENCODING, b"chunked");
+                Framing::Chunked
+            }
+            Some(0) if !self.parts.headers.contains_key(CONTENT_LENGTH) => Framing::Length,
+            Some(length) => {
+                put(&mut head, &CONTENT_LENGTH, length.to_string().as_bytes());
+                Framing::Length
             }
         };
-        Ok(Uri::from(path_and_query))
+        head.extend_from_slice(b"\r\n");
+        Sending::new(head, framing, body)
     }
+}
+
+/// Room for the head of most requests.
+const HEAD_CAPACITY: usize = 1024;
+
+fn put(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
+    let name = name.as_str().as_bytes();
+    head.reserve(name.len() + value.len() + 4);
+    head.extend_from_slice(name);
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
 }
 
 /// RFC 9110, 9.2.2.

@@ -37,6 +37,8 @@ pub struct Handler {
     worker: Rc<Worker>,
     phase: Rc<Phase>,
     client: Client,
+    /// Its address, as it is told to backends.
+    peer: Box<str>,
 }
 
 /// The head of a request in its normalised form.
@@ -55,7 +57,8 @@ impl Handler {
     /// For the connection of `client`.
     #[must_use]
     pub fn new(worker: Rc<Worker>, phase: Rc<Phase>, client: Client) -> Self {
-        Self { worker, phase, client }
+        let peer = client.peer.ip().to_canonical().to_string().into();
+        Self { worker, phase, client, peer }
     }
 
     /// Answers a request, whatever happens.
@@ -137,7 +140,6 @@ impl Handler {
                 parts,
                 head: head.downstream(self, strip),
                 path: strip.map_or(&*head.path, |prefix| prefix.strip(&head.path)),
-                path_is_original: strip.is_none() && matches!(head.path, Cow::Borrowed(_)),
                 policy,
                 unit,
                 start_timeout: service.versions[choice.version].start.timeout,
@@ -248,11 +250,11 @@ impl<'r> Head<'r> {
 
     fn downstream<'h>(
         &'h self,
-        handler: &Handler,
+        handler: &'h Handler,
         strip: Option<&'h path::PathPrefix>,
     ) -> super::headers::Downstream<'h> {
         super::headers::Downstream {
-            peer: handler.client.peer.ip(),
+            peer: &handler.peer,
             trusted: self.trusted,
             host: &self.host,
             authority: self.authority,

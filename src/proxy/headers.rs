@@ -74,8 +74,8 @@ pub fn is_plainly_coded(headers: &HeaderMap) -> bool {
 /// What is told to the backend about the client's side.
 #[derive(Debug, Clone, Copy)]
 pub struct Downstream<'a> {
-    /// The address of whoever is connected to us.
-    pub peer: IpAddr,
+    /// The address of whoever is connected to us, as text.
+    pub peer: &'a str,
     /// Whether that is a proxy whose word is taken.
     pub trusted: bool,
     /// The normalised host.
@@ -88,61 +88,73 @@ pub struct Downstream<'a> {
     pub strip: Option<&'a str>,
 }
 
-/// The headers of the request to the backend. Hop-by-hop headers go first, with those that `Connection` lists; ours are set
-/// afterwards, so no list can take them out.
-#[must_use]
-pub fn request_headers(from: &HeaderMap, downstream: &Downstream<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(from.len() + 4);
-    if let Ok(host) = HeaderValue::from_str(downstream.host) {
-        headers.insert(HOST, host);
-    }
+/// Hands every header of the request to the backend to `each`, but for the body's length and what makes an upgrade. Hop-by-hop
+/// headers go first, with those that `Connection` lists; ours are added afterwards, so no list can take them out.
+pub fn forwarded(from: &HeaderMap, downstream: &Downstream<'_>, mut each: impl FnMut(&HeaderName, &[u8])) {
+    each(&HOST, downstream.host.as_bytes());
     let listed: Vec<&str> = connection_options(from).filter(|option| !is_plain_option(option)).collect();
     for (name, value) in from {
         let skip = is_hop_by_hop(name)
             || name == HOST
             || name == EXPECT
-            || (!downstream.trusted && tells_of_client(name))
-            || listed.iter().any(|option| name.as_str().eq_ignore_ascii_case(option));
-        // The length of the body is framing: a list in `Connection` cannot take it out.
-        if !skip || (name == CONTENT_LENGTH) {
-            headers.append(name, value.clone());
+            || name == CONTENT_LENGTH
+            || tells_of_client(name)
+            || (!listed.is_empty() && listed.iter().any(|option| name.as_str().eq_ignore_ascii_case(option)));
+        if !skip {
+            each(name, value.as_bytes());
         }
     }
-    if has_token(from, &TE, "trailers") {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+    if from.contains_key(TE) && has_token(from, &TE, "trailers") {
+        each(&TE, b"trailers");
     }
-    tell_of_client(&mut headers, downstream);
-    headers
+    if downstream.trusted {
+        tell_more_of_client(from, downstream, &mut each);
+    } else {
+        each(&X_FORWARDED_FOR, downstream.peer.as_bytes());
+        each(&X_FORWARDED_PROTO, downstream.proto());
+        each(&X_FORWARDED_HOST, downstream.authority.as_bytes());
+        if let Some(prefix) = downstream.strip {
+            each(&X_FORWARDED_PREFIX, prefix.as_bytes());
+        }
+    }
+}
+
+/// Adds to what a trusted proxy tells.
+fn tell_more_of_client(from: &HeaderMap, downstream: &Downstream<'_>, each: &mut impl FnMut(&HeaderName, &[u8])) {
+    for (name, value) in from {
+        if tells_of_client(name) && name != X_FORWARDED_FOR && name != X_FORWARDED_PREFIX {
+            each(name, value.as_bytes());
+        }
+    }
+    let mut chain: Vec<u8> = Vec::new();
+    for hop in from.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(hop.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(downstream.peer.as_bytes());
+    each(&X_FORWARDED_FOR, &chain);
+    if !from.contains_key(X_FORWARDED_PROTO) {
+        each(&X_FORWARDED_PROTO, downstream.proto());
+    }
+    if !from.contains_key(X_FORWARDED_HOST) {
+        each(&X_FORWARDED_HOST, downstream.authority.as_bytes());
+    }
+    let outer = from.get(X_FORWARDED_PREFIX).map_or(&[][..], HeaderValue::as_bytes);
+    let prefix = [outer, downstream.strip.unwrap_or_default().as_bytes()].concat();
+    if !prefix.is_empty() {
+        each(&X_FORWARDED_PREFIX, &prefix);
+    }
+}
+
+impl Downstream<'_> {
+    fn proto(&self) -> &'static [u8] {
+        if self.tls { b"https" } else { b"http" }
+    }
 }
 
 /// Options of `Connection` that name no header, or one that goes anyway; nearly every list has only these.
 fn is_plain_option(option: &str) -> bool {
-    option.eq_ignore_ascii_case("keep-alive")
-        || option.eq_ignore_ascii_case("close")
-        || option.eq_ignore_ascii_case("upgrade")
-}
-
-fn tell_of_client(headers: &mut HeaderMap, downstream: &Downstream<'_>) {
-    let peer = downstream.peer.to_canonical();
-    let chain = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(", ");
-    let chain = if chain.is_empty() { peer.to_string() } else { format!("{chain}, {peer}") };
-    if let Ok(value) = HeaderValue::try_from(chain) {
-        headers.insert(X_FORWARDED_FOR, value);
-    }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if downstream.tls { "https" } else { "http" }));
-    }
-    if !headers.contains_key(X_FORWARDED_HOST)
-        && let Ok(value) = HeaderValue::from_str(downstream.authority)
-    {
-        headers.insert(X_FORWARDED_HOST, value);
-    }
-    if let Some(prefix) = downstream.strip {
-        let outer = headers.get(X_FORWARDED_PREFIX).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if let Ok(value) = HeaderValue::try_from(format!("{outer}{prefix}")) {
-            headers.insert(X_FORWARDED_PREFIX, value);
-        }
-    }
+    ["keep-alive", "close", "upgrade", "te"].iter().any(|plain| option.eq_ignore_ascii_case(plain))
 }
 
 /// Takes out of a backend's response what is between the backend and us. `Trailer` stays where the client takes trailers.
@@ -231,9 +243,17 @@ mod tests {
         map
     }
 
+    fn request_headers(from: &HeaderMap, downstream: &Downstream<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        forwarded(from, downstream, |name, value| {
+            headers.append(name, HeaderValue::from_bytes(value).expect("valid"));
+        });
+        headers
+    }
+
     fn downstream(trusted: bool) -> Downstream<'static> {
         Downstream {
-            peer: IpAddr::from([192, 0, 2, 7]),
+            peer: "192.0.2.7",
             trusted,
             host: "shop.example",
             authority: "shop.example:8080",
@@ -259,7 +279,6 @@ mod tests {
         let headers = request_headers(&from, &downstream(false));
         let expected = map(&[
             ("host", "shop.example"),
-            ("content-length", "3"),
             ("accept", "*/*"),
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-proto", "http"),

@@ -1,16 +1,20 @@
 //! WebSocket tunnels: asked for by the client, granted by the backend's 101, then bytes both ways.
 
+use std::io;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
 use super::body::ResponseBody;
 use super::error::ProxyError;
 use super::headers::{clean_response, has_token};
+use super::upstream::Connection;
+use super::upstream::head::Head;
 use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
 
@@ -44,28 +48,37 @@ pub fn wanted(request: &mut Request<Incoming>) -> Result<Option<Tunnel>, ProxyEr
 pub fn switch(
     worker: &Rc<Worker>,
     tunnel: Tunnel,
-    mut response: Response<Incoming>,
+    head: Head,
+    backend: Connection,
     lease: Lease,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let headers = response.headers();
-    if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
+    let mut headers = head.headers;
+    if !has_token(&headers, &UPGRADE, "websocket") || !has_token(&headers, &CONNECTION, "upgrade") {
         return Err(ProxyError::BadResponse);
     }
-    let backend = hyper::upgrade::on(&mut response);
-    let headers = response.headers_mut();
-    clean_response(headers, false);
+    clean_response(&mut headers, false);
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let (busy, worker) = (worker.busy(), Rc::clone(worker));
     tokio::task::spawn_local(async move {
         let _held = (lease, busy);
-        let (Ok(client), Ok(backend)) = (tunnel.0.await, backend.await) else { return };
+        let Ok(client) = tunnel.0.await else { return };
         worker.counters().tunnels_opened.add(1);
-        let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
         // Either side may break off at any time; that is how tunnels end.
-        drop(tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER).await);
+        drop(couple(&mut TokioIo::new(client), backend).await);
         worker.counters().tunnels_closed.add(1);
     });
-    Ok(response.map(|_| ResponseBody::empty()))
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// Bytes both ways until both sides have ended. What the backend sent right behind its 101 goes first.
+async fn couple(client: &mut TokioIo<Upgraded>, backend: Connection) -> io::Result<()> {
+    let (mut backend, early) = backend.into_tunnel();
+    client.write_all(&early).await?;
+    tokio::io::copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await?;
+    Ok(())
 }

@@ -1,0 +1,195 @@
+//! Connections to backends: HTTP/1.1 spoken straight onto a socket, pooled per thread, one exchange at a time.
+//!
+//! hyper's client is a task of its own behind a channel, with a header map between the two; this is one `poll` in the request's
+//! own task, from the client's parsed head to the backend's socket and back, at about half the user instructions. In return it
+//! has to be strict by itself: [`head`] and `chunked` refuse what could be read two ways.
+//!
+//! The seam is narrow on purpose: [`Pools`], [`Connection::open`], [`Outgoing`] and [`Answer`] are all that the rest of the data
+//! plane knows.
+
+mod chunked;
+mod connection;
+pub mod head;
+mod pool;
+mod receiving;
+mod sending;
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use http::StatusCode;
+
+pub use self::connection::Connection;
+use self::head::{Head, HeadError};
+pub use self::pool::{FRESH, IDLE_LIMIT, Pools};
+pub use self::receiving::{ReceiveError, Received, Receiving};
+pub use self::sending::{Framing, Sending, Stopped};
+
+/// What is read at a time while a head is awaited.
+const HEAD_READ: usize = 4 * 1024;
+
+/// A request on its way, until the head of its response has come.
+#[derive(Debug)]
+pub struct Outgoing {
+    connection: Connection,
+    sending: Sending,
+    asks: Asks,
+    /// The backend takes no more of the request, but may have answered.
+    stopped: bool,
+    /// Whether a byte of a response has come.
+    heard: bool,
+}
+
+/// What the request asks for, as far as the answer's framing depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// A body may follow.
+    Body,
+    /// A HEAD: no body follows.
+    NoBody,
+    /// To switch protocols.
+    Upgrade,
+}
+
+/// What became of a request that got no response.
+#[derive(Debug)]
+pub enum SendError {
+    /// The connection ended before the first byte of a response.
+    Closed,
+    /// The connection ended within the head of a response, or failed.
+    Broken(io::Error),
+    /// What came is no response.
+    Invalid(HeadError),
+    /// The client's body failed.
+    Upload,
+}
+
+impl Outgoing {
+    /// Puts a request on a connection.
+    #[must_use]
+    pub fn new(connection: Connection, sending: Sending, asks: Asks) -> Self {
+        Self { connection, sending, asks, stopped: false, heard: false }
+    }
+
+    /// Whether a failure may be that of a connection which the backend had closed already.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.connection.is_reused()
+    }
+
+    /// The request, if not a byte of it has left.
+    #[must_use]
+    pub fn into_unsent(self) -> Option<Sending> {
+        (!self.sending.has_begun()).then_some(self.sending)
+    }
+
+    /// Sends and waits for the head; informational responses are passed over.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
+        if !self.stopped && !self.sending.is_done() {
+            match self.sending.poll(&mut self.connection, cx) {
+                Poll::Pending | Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Stopped::Upload)) => return Poll::Ready(Err(SendError::Upload)),
+                // It may have answered before it closed.
+                Poll::Ready(Err(Stopped::Closed)) => self.stopped = true,
+            }
+        }
+        loop {
+            if !self.connection.unread.is_empty() {
+                self.heard = true;
+                let parsed = head::parse(&mut self.connection.unread, self.asks == Asks::NoBody);
+                match parsed.map_err(SendError::Invalid)? {
+                    Some(head) if head.status == StatusCode::SWITCHING_PROTOCOLS && self.asks != Asks::Upgrade => {
+                        return Poll::Ready(Err(SendError::Invalid(HeadError::Unasked)));
+                    }
+                    Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                        continue;
+                    }
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None => {}
+                }
+            }
+            match ready!(self.connection.poll_fill(HEAD_READ, cx)) {
+                Ok(0) if !self.heard => return Poll::Ready(Err(SendError::Closed)),
+                Ok(0) => return Poll::Ready(Err(SendError::Broken(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(_) if !self.heard => return Poll::Ready(Err(SendError::Closed)),
+                Err(error) => return Poll::Ready(Err(SendError::Broken(error))),
+            }
+        }
+    }
+
+    /// The body behind the head.
+    #[must_use]
+    pub fn into_answer(self, head: &Head, pools: &Rc<Pools>) -> Answer {
+        let Self { connection, sending, stopped, .. } = self;
+        let keep = head.keep_alive && !stopped;
+        Answer {
+            receiving: Receiving::new(head.length),
+            // An upload that is not over goes on beside the download.
+            sending: (!sending.is_done() && !stopped).then(|| Box::new(sending)),
+            connection: Some(connection),
+            pools: Rc::clone(pools),
+            keep,
+        }
+    }
+
+    /// The connection, after a 101.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+}
+
+/// A response's body, with the connection that it comes from. The connection goes back to its pool with the last byte.
+#[derive(Debug)]
+pub struct Answer {
+    receiving: Receiving,
+    sending: Option<Box<Sending>>,
+    /// Until it has gone back to its pool.
+    connection: Option<Connection>,
+    pools: Rc<Pools>,
+    keep: bool,
+}
+
+impl Answer {
+    /// The next piece. What the client still uploads is sent on meanwhile.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Received::End)) };
+        if let Some(sending) = &mut self.sending
+            && let Poll::Ready(outcome) = sending.poll(connection, cx)
+        {
+            // Whether it went well or not, the answer has begun and is what counts.
+            self.keep &= outcome.is_ok();
+            self.sending = None;
+        }
+        let received = ready!(self.receiving.poll(connection, cx))?;
+        self.give_back();
+        Poll::Ready(Ok(received))
+    }
+
+    /// Whether the last byte has been handed out.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.receiving.is_done()
+    }
+
+    /// How many bytes are still to come, where that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        self.receiving.left()
+    }
+
+    /// Gives the connection back once it has nothing more to do with this exchange.
+    pub fn give_back(&mut self) {
+        if !self.receiving.is_done() {
+            return;
+        }
+        if let Some(connection) = self.connection.take()
+            && self.keep
+            && self.sending.is_none()
+        {
+            self.pools.check_in(connection);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A response's body on its way in.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::chunked::{ChunkError, Chunked, Piece};
+use super::connection::Connection;
+use super::head::Length;
+
+/// What is read at a time of a body that is known to go on.
+const READ: usize = 64 * 1024;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The connection failed.
+    #[error("the connection failed in the middle of the body: {0}")]
+    Io(#[source] io::Error),
+    /// The connection ended before the body did.
+    #[error("the connection ended in the middle of the body")]
+    Short,
+    /// It is not framed as it says.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub enum Received {
+    /// Bytes of it.
+    Data(Bytes),
+    /// Its trailers.
+    Trailers(HeaderMap),
+    /// Its end.
+    End,
+}
+
+/// How much of a body is still to come.
+#[derive(Debug, Clone, Copy)]
+pub struct Receiving {
+    rest: Rest,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rest {
+    Bytes(u64),
+    Chunks(Chunked),
+    UntilClose,
+    Nothing,
+}
+
+impl Receiving {
+    /// A body whose end is told in this way.
+    #[must_use]
+    pub fn new(length: Length) -> Self {
+        let rest = match length {
+            Length::Exactly(0) => Rest::Nothing,
+            Length::Exactly(bytes) => Rest::Bytes(bytes),
+            Length::Chunked => Rest::Chunks(Chunked::default()),
+            Length::UntilClose => Rest::UntilClose,
+        };
+        Self { rest }
+    }
+
+    /// Whether the end has been seen.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.rest, Rest::Nothing)
+    }
+
+    /// How many bytes are still to come, where that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match self.rest {
+            Rest::Nothing => Some(0),
+            Rest::Bytes(left) => Some(left),
+            Rest::Chunks(_) | Rest::UntilClose => None,
+        }
+    }
+
+    /// The next piece.
+    pub(super) fn poll(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Received, ReceiveError>> {
+        loop {
+            let want = match &mut self.rest {
+                Rest::Nothing => return Poll::Ready(Ok(Received::End)),
+                Rest::Bytes(left) => {
+                    if !connection.unread.is_empty() {
+                        let take = usize::try_from(*left).unwrap_or(usize::MAX).min(connection.unread.len());
+                        *left -= take as u64;
+                        if *left == 0 {
+                            self.rest = Rest::Nothing;
+                        }
+                        return Poll::Ready(Ok(Received::Data(connection.unread.split_to(take).freeze())));
+                    }
+                    usize::try_from(*left).unwrap_or(usize::MAX).min(READ)
+                }
+                Rest::Chunks(chunked) => match chunked.next(&mut connection.unread)? {
+                    Piece::Data(data) => return Poll::Ready(Ok(Received::Data(data))),
+                    Piece::End(trailers) => {
+                        self.rest = Rest::Nothing;
+                        return Poll::Ready(Ok(trailers.map_or(Received::End, Received::Trailers)));
+                    }
+                    Piece::More => READ,
+                },
+                Rest::UntilClose => {
+                    if !connection.unread.is_empty() {
+                        return Poll::Ready(Ok(Received::Data(connection.unread.split().freeze())));
+                    }
+                    READ
+                }
+            };
+            let read = ready!(connection.poll_fill(want, cx)).map_err(ReceiveError::Io)?;
+            if read == 0 {
+                if !matches!(self.rest, Rest::UntilClose) {
+                    return Poll::Ready(Err(ReceiveError::Short));
+                }
+                self.rest = Rest::Nothing;
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A request on its way out: its head, then its body as it comes.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body;
+
+use super::connection::Connection;
+use crate::proxy::body::RequestBody;
+
+/// How the end of the body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// By its length, in the head; or there is none.
+    Length,
+    /// In chunks.
+    Chunked,
+}
+
+/// What is left to send.
+#[derive(Debug)]
+pub struct Sending {
+    /// The head, or a chunk's first line.
+    head: BytesMut,
+    /// Of the body.
+    data: Bytes,
+    /// What closes a chunk.
+    tail: &'static [u8],
+    framing: Framing,
+    body: RequestBody,
+    stage: Stage,
+    /// Whether a byte has left, so that the backend may have acted on it.
+    begun: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The body has more.
+    Body,
+    /// Nothing follows what is in the buffers.
+    Last,
+    /// Everything is out.
+    Done,
+}
+
+/// Why a request could not be sent to its end.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The client's body failed.
+    Upload,
+    /// The backend takes no more.
+    Closed,
+}
+
+impl Sending {
+    /// A request with its head encoded.
+    #[must_use]
+    pub fn new(head: BytesMut, framing: Framing, body: RequestBody) -> Self {
+        let stage = if body.is_empty() { Stage::Last } else { Stage::Body };
+        Self { head, data: Bytes::new(), tail: b"", framing, body, stage, begun: false }
+    }
+
+    /// Whether all of it is out.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Whether any of it is out.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The body, of which nothing has been taken while [`Self::has_begun`] is false.
+    #[must_use]
+    pub fn into_body(self) -> RequestBody {
+        self.body
+    }
+
+    /// Sends what can be sent. Ready when all is out.
+    pub(super) fn poll(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        loop {
+            while !self.head.is_empty() || !self.data.is_empty() || !self.tail.is_empty() {
+                let parts = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
+                let written = ready!(connection.poll_write(&parts, cx)).map_err(|_| Stopped::Closed)?;
+                self.begun = true;
+                self.advance(written);
+            }
+            match self.stage {
+                Stage::Done => return Poll::Ready(Ok(())),
+                Stage::Last => self.stage = Stage::Done,
+                Stage::Body => ready!(self.poll_body(cx))?,
+            }
+        }
+    }
+
+    /// Puts more of the body into the buffers.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => {
+                self.stage = Stage::Last;
+                if self.framing == Framing::Chunked {
+                    self.head.extend_from_slice(b"0\r\n\r\n");
+                }
+            }
+            Some(Err(_)) => return Poll::Ready(Err(Stopped::Upload)),
+            Some(Ok(frame)) => {
+                // Trailers are not forwarded; an empty chunk would be the last.
+                let data = frame.into_data().unwrap_or_default();
+                if self.framing == Framing::Chunked && !data.is_empty() {
+                    self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                    self.tail = b"\r\n";
+                }
+                self.data = data;
+                if self.framing == Framing::Length && self.body.is_end_stream() {
+                    self.stage = Stage::Last;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let of_head = written.min(self.head.len());
+        self.head.advance(of_head);
+        written -= of_head;
+        let of_data = written.min(self.data.len());
+        self.data.advance(of_data);
+        written -= of_data;
+        self.tail = &self.tail[written..];
+    }
+}
