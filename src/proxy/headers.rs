@@ -169,10 +169,12 @@ pub fn clean_response(headers: &mut HeaderMap, trailers: bool) {
             headers.remove(name);
         }
     }
-    let found: Vec<HeaderName> =
-        headers.keys().filter(|name| is_hop_by_hop(name) && !(trailers && *name == TRAILER)).cloned().collect();
-    for name in found {
-        headers.remove(name);
+    if headers.keys().any(is_hop_by_hop) {
+        let keep = |name: &HeaderName| !is_hop_by_hop(name) || (trailers && *name == TRAILER);
+        let found: Vec<HeaderName> = headers.keys().filter(|name| !keep(name)).cloned().collect();
+        for name in found {
+            headers.remove(name);
+        }
     }
 }
 

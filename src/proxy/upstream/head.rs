@@ -1,6 +1,7 @@
 //! The head of a response, read strictly: what could be understood two ways is refused.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -17,7 +18,7 @@ const MAX_HEADERS: usize = 256;
 pub struct Head {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers as sent, hop-by-hop ones too.
+    /// Its headers as sent, hop-by-hop ones too, but for a plain `Connection: keep-alive`.
     pub headers: HeaderMap,
     /// How the body ends.
     pub length: Length,
@@ -83,21 +84,22 @@ pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<
     let old = response.version == Some(0);
     // Where names and values lie, so that the buffer can be taken and sliced.
     let base = unread.as_ptr() as usize;
-    let places: Vec<(HeaderName, usize, usize)> = response
-        .headers
-        .iter()
-        .map(|header| {
-            let name = HeaderName::from_bytes(header.name.as_bytes())
-                .map_err(|_| HeadError::Malformed(httparse::Error::HeaderName))?;
-            // An empty value lies nowhere in particular.
-            let begin = if header.value.is_empty() { 0 } else { header.value.as_ptr() as usize - base };
-            Ok((name, begin, begin + header.value.len()))
-        })
-        .collect::<Result<_, HeadError>>()?;
+    let mut fields = Vec::with_capacity(response.headers.len());
+    for header in &*response.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| HeadError::Malformed(httparse::Error::HeaderName))?;
+        // An empty value lies nowhere in particular.
+        let begin = if header.value.is_empty() { 0 } else { header.value.as_ptr() as usize - base };
+        fields.push((name, begin..begin + header.value.len()));
+    }
     let bytes = unread.split_to(end).freeze();
-    let mut headers = HeaderMap::with_capacity(places.len() + 2);
-    for (name, begin, end) in places {
-        headers.append(name, value(&bytes, begin, end)?);
+    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+    for (name, place) in fields {
+        // What nearly every backend says, and what goes no further.
+        if name == CONNECTION && bytes[place.clone()].eq_ignore_ascii_case(b"keep-alive") {
+            continue;
+        }
+        headers.append(name, value(&bytes, place)?);
     }
     let length = length(status, &headers, old, answers_head)?;
     let keep_alive = !old && length != Length::UntilClose && !asks_to_close(&headers);
@@ -105,19 +107,13 @@ pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<
 }
 
 /// A slice of the head as a value; no byte is copied.
-fn value(bytes: &Bytes, begin: usize, end: usize) -> Result<HeaderValue, HeadError> {
-    HeaderValue::from_maybe_shared(bytes.slice(begin..end))
-        .map_err(|_| HeadError::Malformed(httparse::Error::HeaderValue))
+fn value(bytes: &Bytes, place: Range<usize>) -> Result<HeaderValue, HeadError> {
+    HeaderValue::from_maybe_shared(bytes.slice(place)).map_err(|_| HeadError::Malformed(httparse::Error::HeaderValue))
 }
 
 /// httparse takes a bare line feed for the end of a line; others may not.
 fn has_bare_line_feed(head: &[u8]) -> bool {
-    let mut before = 0;
-    head.iter().any(|byte| {
-        let bare = *byte == b'\n' && before != b'\r';
-        before = *byte;
-        bare
-    })
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
 /// RFC 9112, 6.3.
