@@ -117,6 +117,8 @@ fn versions(
     defaults: &Defaults,
     known: Known<'_>,
 ) -> Vec<Version> {
+    let preview = file.preview.map_or(defaults.preview, super::version::preview);
+    let defaults = &Defaults { preview, ..defaults.clone() };
     let last = file.last_version.as_ref().map_or(0, |last| last.value);
     let next = next_name(service, last, listed.iter().map(|(version, _)| version.number()));
     let mut versions = Vec::new();
