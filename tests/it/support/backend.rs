@@ -39,8 +39,9 @@ impl Backend {
     }
 
     /// Answers 200 with this text.
-    pub(crate) fn saying(text: &'static str) -> Self {
-        Self::answering(move |_| ok(text))
+    pub(crate) fn saying(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self::answering(move |_| ok(&text))
     }
 
     fn start(serve: impl Fn(Raw, usize, &Mutex<Vec<Message>>) + Send + Sync + 'static) -> Self {
@@ -88,6 +89,50 @@ impl Backend {
     /// Requests received so far (of [`Self::answering`]).
     pub(crate) fn requests(&self) -> Vec<Message> {
         self.requests.lock().expect("no panic").clone()
+    }
+}
+
+/// The versions of a service, each a backend that says its version's name.
+pub(crate) struct Fleet {
+    service: &'static str,
+    backends: Vec<Backend>,
+}
+
+impl Fleet {
+    /// `count` versions from `<service>-001` on.
+    pub(crate) fn of(service: &'static str, count: usize) -> Self {
+        let backends = (1..=count).map(|number| Backend::saying(format!("{service}-{number:03}"))).collect();
+        Self { service, backends }
+    }
+
+    /// The block `versions`, with all of them.
+    pub(crate) fn versions(&self) -> String {
+        let all: Vec<usize> = (1..=self.backends.len()).collect();
+        self.only(&all)
+    }
+
+    /// The block `versions`, with those of these numbers.
+    pub(crate) fn only(&self, numbers: &[usize]) -> String {
+        let line = |number: &usize| {
+            format!("  {}-{number:03}: {{urls: [\"{}\"]}}\n", self.service, self.backends[number - 1].url())
+        };
+        format!("versions:\n{}", numbers.iter().map(line).collect::<String>())
+    }
+
+    /// The line `weights`, by the versions' order.
+    pub(crate) fn weights(&self, percent: &[f64]) -> String {
+        let weight = |(index, percent): (usize, &f64)| format!("{}-{:03}: {percent}", self.service, index + 1);
+        format!("weights: {{{}}}\n", percent.iter().enumerate().map(weight).collect::<Vec<_>>().join(", "))
+    }
+
+    /// `weights` and `versions`.
+    pub(crate) fn file(&self, percent: &[f64]) -> String {
+        self.weights(percent) + &self.versions()
+    }
+
+    /// The backend of the version with this number.
+    pub(crate) fn backend(&self, number: usize) -> &Backend {
+        &self.backends[number - 1]
     }
 }
 
