@@ -252,6 +252,7 @@ fn differs(old: &Snapshot, new: &Snapshot) -> bool {
 fn fixed_at_start(then: &Settings, now: &Settings) -> Vec<&'static str> {
     [
         ("admin", then.admin != now.admin),
+        ("admin_token_file", then.admin_token_file != now.admin_token_file),
         ("socket", then.socket != now.socket),
         ("threads", then.threads != now.threads),
         ("max_connections", then.max_connections != now.max_connections),
