@@ -3,6 +3,7 @@
 
 mod admin;
 mod check;
+mod explain;
 mod load;
 mod pitfall_body;
 mod pitfall_framing;
@@ -14,6 +15,7 @@ mod pitfall_retry;
 mod pitfall_shutdown;
 mod pitfall_time;
 mod pitfall_upgrade;
+mod reload;
 mod routing;
 mod rules;
 mod schema;

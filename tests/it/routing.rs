@@ -19,7 +19,8 @@ fn answer(message: &Message) -> (u16, String) {
 fn a_default_domain_reaches_its_service_in_any_spelling() {
     let backend = Backend::saying("hello");
     let site = Site::new().service("hello", &backend.as_only_version("hello")).start();
-    for host in ["hello.localhost", "HELLO.localhost", "hello.localhost.", "hello.localhost:8080", "HELLO.LocalHost.:80"]
+    for host in
+        ["hello.localhost", "HELLO.localhost", "hello.localhost.", "hello.localhost:8080", "HELLO.LocalHost.:80"]
     {
         assert_eq!(answer(&site.get(host, "/")), (200, "hello".to_owned()), "{host}");
     }
@@ -31,7 +32,8 @@ fn a_default_domain_reaches_its_service_in_any_spelling() {
 fn what_nobody_has_is_not_found() {
     let backend = Backend::saying("hello");
     let site = Site::new().service("hello", &backend.as_only_version("hello")).start();
-    for host in ["nobody.localhost", "localhost", "hello", "a.hello.localhost", "hello-002.localhost", "127.0.0.1", "[::1]"]
+    for host in
+        ["nobody.localhost", "localhost", "hello", "a.hello.localhost", "hello-002.localhost", "127.0.0.1", "[::1]"]
     {
         let answer = site.get(host, "/");
         assert_eq!(answer.status(), 404, "{host}");

@@ -31,7 +31,11 @@ fn every_kind_of_rule_exact_and_as_a_glob() {
         ("query: {a: \"*\"}", ("GET /?a=", ""), ("GET /?b=1", "")),
         ("header: {x-beta: \"yes\"}", ("GET /", "X-BETA: yes"), ("GET /", "X-Beta: Yes")),
         ("header: {x-beta: \"*\"}", ("GET /", "X-Beta: anything"), ("GET /", "X-Gamma: anything")),
-        ("header: {User-Agent: \"*Fire?ox*\"}", ("GET /", "User-Agent: Mozilla Firefox/1"), ("GET /", "User-Agent: Fireox")),
+        (
+            "header: {User-Agent: \"*Fire?ox*\"}",
+            ("GET /", "User-Agent: Mozilla Firefox/1"),
+            ("GET /", "User-Agent: Fireox"),
+        ),
         ("cookie: {team: red}", ("GET /", "Cookie: a=b; team=red"), ("GET /", "Cookie: team=redder")),
         ("cookie: {team: \"r*\"}", ("GET /", "Cookie: team=\"rose\""), ("GET /", "Cookie: xteam=rose")),
         ("path: /admin", ("GET /admin", ""), ("GET /admin/", "")),
@@ -57,9 +61,12 @@ fn all_conditions_of_a_rule_must_hold() {
     let site = site(&fleet, &["path: \"/x*\", method: [GET, PUT], header: {a: \"1\", b: \"2\"}, version: shop-002"]);
     assert_eq!(ask(&site, "GET /x1", &["A: 1", "B: 2"]), "shop-002");
     assert_eq!(ask(&site, "PUT /x", &["B: 3", "A: 1", "B: 2"]), "shop-002", "any of several values may fit");
-    for (request, headers) in
-        [("GET /y", ["A: 1", "B: 2"]), ("POST /x", ["A: 1", "B: 2"]), ("GET /x", ["A: 1", "B: 3"]), ("GET /x", ["A: 1", "C: 2"])]
-    {
+    for (request, headers) in [
+        ("GET /y", ["A: 1", "B: 2"]),
+        ("POST /x", ["A: 1", "B: 2"]),
+        ("GET /x", ["A: 1", "B: 3"]),
+        ("GET /x", ["A: 1", "C: 2"]),
+    ] {
         assert_eq!(ask(&site, request, &headers), "shop-001", "{request} {headers:?}");
     }
 }
@@ -67,7 +74,8 @@ fn all_conditions_of_a_rule_must_hold() {
 #[test]
 fn the_first_rule_that_holds_wins() {
     let fleet = Fleet::of("shop", 4);
-    let rules = ["path: \"/a*\", version: shop-002", "path: \"/ab*\", version: shop-003", "path: \"/*\", version: shop-004"];
+    let rules =
+        ["path: \"/a*\", version: shop-002", "path: \"/ab*\", version: shop-003", "path: \"/*\", version: shop-004"];
     let site = site(&fleet, &rules);
     for (path, version) in [("/abc", "shop-002"), ("/b", "shop-004"), ("/", "shop-004")] {
         assert_eq!(ask(&site, &format!("GET {path}"), &[]), version);

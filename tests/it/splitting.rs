@@ -73,7 +73,8 @@ fn concurrent_connections_share_one_schedule() {
     // What the server counted is what the client did.
     let metrics = site.metrics();
     for (number, count) in tally.counts.iter().enumerate() {
-        let series = format!("tidegate_requests_total{{service=\"shop\",version=\"shop-{:03}\",class=\"2xx\"}}", number + 1);
+        let series =
+            format!("tidegate_requests_total{{service=\"shop\",version=\"shop-{:03}\",class=\"2xx\"}}", number + 1);
         assert_eq!(metrics.get(&series), *count, "{series}");
     }
 }

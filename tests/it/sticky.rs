@@ -25,7 +25,8 @@ fn a_cookie_is_set_once_and_keeps_the_client_there() {
         let (name, key) = pair.split_once('=').expect("a pair");
         assert_eq!(name, "gate");
         assert!(key.len() == 16 && key.bytes().all(|b| b.is_ascii_hexdigit()), "{key}");
-        for header in [format!("Cookie: {pair}"), format!("Cookie: a=b; {pair}; c"), format!("Cookie: gate=\"{key}\"")] {
+        for header in [format!("Cookie: {pair}"), format!("Cookie: a=b; {pair}; c"), format!("Cookie: gate=\"{key}\"")]
+        {
             let again = open.get_with("shop.localhost", "/", &[&header]);
             assert_eq!(again.text(), first.text());
             assert_eq!(cookie(&again), None, "the client has it already");

@@ -227,6 +227,12 @@ impl SiteBuilder {
         self
     }
 
+    /// Changes anything in the folder of tidegate.yaml.
+    pub(crate) fn arranged(self, arrange: impl FnOnce(&Path)) -> Self {
+        arrange(self.dir.path());
+        self
+    }
+
     /// Sets a variable of the server's environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
