@@ -427,7 +427,7 @@ fn versions_are_started_when_they_come_and_stopped_when_they_go() {
     eventually("the process's end", || (!is_alive(first.pid)).then_some(()));
     assert_eq!(ask(&mut open), second);
     assert_eq!(site.get("shop-001.localhost", "/").status(), 404);
-    assert!(site.log().contains("the version is stopped"));
+    eventually("the log of it", || site.log().contains("the version is stopped").then_some(()));
 
     // The name of a version that is gone may come back, as a new process.
     site.edit_service("shop", &yaml("shop-001: 100", &[one, two]));
