@@ -154,7 +154,7 @@ impl Reloader {
         };
         drop(live);
         let changed = outcome.unwrap_or_else(|diagnostic| {
-            self.loaded.diagnostics.push(diagnostic);
+            self.loaded.diagnostics.push(*diagnostic);
             false
         });
         self.note(changed);
@@ -179,8 +179,8 @@ impl Reloader {
         self.units.stop().await;
     }
 
-    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<bool, Diagnostic> {
-        let of_root = |message: String| Diagnostic::error(message, Label::file(&self.root));
+    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<bool, Box<Diagnostic>> {
+        let of_root = |message: String| Box::new(Diagnostic::error(message, Label::file(&self.root)));
         let settings = &snapshot.settings;
         let access = if settings.access_log == live.snapshot.settings.access_log {
             live.access.clone()

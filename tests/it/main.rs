@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod explain;
+mod ledger;
 mod load;
 mod pitfall_body;
 mod pitfall_framing;

@@ -1,5 +1,6 @@
 //! Versions that are processes: this very test program, told by its arguments to be a backend.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 
 use super::backend::ok;
@@ -41,10 +42,13 @@ fn serve() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let said = format!("{} {} {}", variable("TIDEGATE_VERSION"), std::process::id(), variable("MARK"));
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).expect("bind");
+    let ledger = std::env::var("LEDGER").ok();
     for stream in listener.incoming().flatten() {
-        let said = said.clone();
+        let (said, ledger) = (said.clone(), ledger.clone());
         std::thread::spawn(move || {
             let mut raw = Raw::new(stream);
+            let open = |path| std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a ledger");
+            let mut ledger = ledger.map(open);
             while let Ok(Some(mut request)) = raw.try_head() {
                 if raw.body(&mut request, false).is_err() {
                     return;
@@ -52,7 +56,12 @@ fn serve() {
                 if let Some(pause) = request.header("x-pause-ms").and_then(|pause| pause.parse().ok()) {
                     std::thread::sleep(std::time::Duration::from_millis(pause));
                 }
-                if std::io::Write::write_all(&mut raw.stream, &ok(&said)).is_err() {
+                let id = request.header("x-id").map(str::to_owned);
+                if let (Some(ledger), Some(id)) = (&mut ledger, &id) {
+                    // One write per line: several processes append to one file.
+                    ledger.write_all(format!("{id}\n").as_bytes()).expect("write");
+                }
+                if raw.stream.write_all(&ok(&id.unwrap_or_else(|| said.clone()))).is_err() {
                     return;
                 }
             }
