@@ -1,10 +1,13 @@
 //! The ports that are listened on, as the settings come and go.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use socket2::SockRef;
+
 use crate::model::settings::Settings;
-use crate::proxy::listener::bind;
+use crate::proxy::listener::{bind, bind_beside};
 use crate::proxy::threads::{Listening, Mailboxes};
 use crate::reload::reloader::ListenError;
 
@@ -24,6 +27,8 @@ pub(super) struct ListeningPorts {
 struct Accepting {
     /// The address asked for, but with the port that the system gave where 0 was asked for.
     address: SocketAddr,
+    /// The same socket as the data threads', to change its options.
+    socket: TcpListener,
     _listening: Listening,
 }
 
@@ -42,21 +47,15 @@ impl ListeningPorts {
         self.threads = Some(threads);
     }
 
-    /// Binds what is new, all of it or nothing, then leaves what is not named any more. A port that changes between HTTP and HTTPS is
-    /// left first.
+    /// Binds what is new, all of it or nothing, then leaves what is not named any more.
     pub(super) fn follow(&mut self, settings: &Settings) -> Result<(), ListenError> {
         let Some(threads) = self.threads.clone() else { return Ok(()) };
         let wanted: Vec<Port> = wanted(settings).collect();
-        let (changing, new): (Vec<Port>, Vec<Port>) = wanted
-            .iter()
-            .copied()
-            .filter(|port| !self.accepting.contains_key(port))
-            .partition(|(address, tls)| self.accepting.contains_key(&(*address, !tls)));
-        let mut bound = new.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let new = wanted.iter().copied().filter(|port| !self.accepting.contains_key(port));
+        let leaving = self.accepting.iter().filter(|(port, _)| !wanted.contains(port)).map(|(_, accepting)| accepting);
+        let leaving: Vec<&Accepting> = leaving.collect();
+        let bound = new.map(|port| open_beside(port, &leaving)).collect::<Result<Vec<_>, _>>()?;
         self.accepting.retain(|port, _| wanted.contains(port));
-        for port in changing {
-            bound.push(open(port)?);
-        }
         for (port, listener) in bound {
             self.accept(port, listener, &threads);
         }
@@ -74,8 +73,15 @@ impl ListeningPorts {
     fn accept(&mut self, port: Port, listener: TcpListener, threads: &Mailboxes) {
         let (asked, tls) = port;
         let address = listener.local_addr().unwrap_or(asked);
+        let socket = match listener.try_clone() {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%address, %error, "cannot listen");
+                return;
+            }
+        };
         tracing::info!("listening on {}", url(address, tls));
-        self.accepting.insert(port, Accepting { address, _listening: threads.listen(listener, tls) });
+        self.accepting.insert(port, Accepting { address, socket, _listening: threads.listen(listener, tls) });
     }
 
     /// Leaves all ports.
@@ -92,6 +98,22 @@ fn wanted(settings: &Settings) -> impl Iterator<Item = Port> {
 fn open(port: Port) -> Result<(Port, TcpListener), ListenError> {
     let listener = bind(port.0).map_err(|source| ListenError { address: port.0, source })?;
     Ok((port, listener))
+}
+
+/// The same where a port that is about to be left may be in the way: `127.0.0.1:80` of `0.0.0.0:80`, or plain HTTP of HTTPS. Both
+/// are then listened on until the old one is left, so that no client finds the door shut.
+fn open_beside(port: Port, leaving: &[&Accepting]) -> Result<(Port, TcpListener), ListenError> {
+    let error = match open(port) {
+        Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => error,
+        outcome => return outcome,
+    };
+    let in_the_way: Vec<_> = leaving.iter().filter(|old| old.address.port() == port.0.port()).collect();
+    if in_the_way.is_empty() {
+        return Err(error);
+    }
+    let share = |on: bool| in_the_way.iter().try_for_each(|old| SockRef::from(&old.socket).set_reuse_port(on));
+    let listener = share(true).and_then(|()| bind_beside(port.0));
+    share(false).and(listener).map(|listener| (port, listener)).map_err(|source| ListenError { source, ..error })
 }
 
 fn url(address: SocketAddr, tls: bool) -> String {

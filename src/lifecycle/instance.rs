@@ -59,12 +59,19 @@ impl Instance {
         self.leases.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a connect that failed: the instance is left out for a growing time.
+    /// Takes note of a connect that failed: the instance is left out for a growing time. Of many that fail together, one counts.
     pub fn connect_failed(&self) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
-        let out = FIRST_OUT.saturating_mul(1 << failures).min(LONGEST_OUT);
-        let until = self.born.elapsed() + out;
-        self.out_until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let now = self.born.elapsed();
+        let before = self.out_until.load(Ordering::Relaxed);
+        let failures = self.failures.load(Ordering::Relaxed);
+        if failures != 0 && now.as_millis() < u128::from(before) {
+            return;
+        }
+        let out = FIRST_OUT.saturating_mul(1 << failures.min(16)).min(LONGEST_OUT);
+        let until = u64::try_from((now + out).as_millis()).unwrap_or(u64::MAX);
+        if self.out_until.compare_exchange(before, until, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.failures.store(failures + 1, Ordering::Relaxed);
+        }
     }
 
     /// Takes note of a connect that succeeded.
@@ -158,6 +165,14 @@ mod tests {
         trio[0].connect_succeeded();
         assert_eq!(pick(&trio, 7).map(|i| i.id()), Some(trio[0].id()));
         assert!(pick(&[], 7).is_none());
+    }
+
+    #[test]
+    fn many_failures_at_once_count_as_one() {
+        let [one] = &instances(1)[..] else { panic!("one") };
+        (0..100).for_each(|_| one.connect_failed());
+        assert!(one.is_out());
+        assert_eq!(one.failures.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Units {
                 });
                 return Arc::clone(&entry.unit);
             }
-            self.let_go(&name.to_owned(), Duration::ZERO);
+            self.let_go(name, Duration::ZERO);
         }
         let unit = Arc::new(Unit::new(version.name.clone(), self.threads));
         let (orders, receiver) = watch::channel(Order { version: version.clone(), leave: None });

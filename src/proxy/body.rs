@@ -225,8 +225,6 @@ pub struct ResponseBody {
 enum Kind {
     Full(Bytes),
     Download(Download),
-    #[cfg(feature = "seeded-fault")]
-    Lost,
 }
 
 /// The backend's body on its way to the client.
@@ -276,13 +274,6 @@ impl ResponseBody {
         self
     }
 
-    /// The seeded fault: a body that never ends, in place of an answer.
-    #[cfg(feature = "seeded-fault")]
-    #[must_use]
-    pub fn lost() -> Self {
-        Self { kind: Kind::Lost, exchange: None }
-    }
-
     fn sent(&mut self, bytes: usize) {
         if let Some(exchange) = &mut self.exchange {
             exchange.sent(bytes as u64);
@@ -310,8 +301,6 @@ impl Body for ResponseBody {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(outcome) => outcome,
             },
-            #[cfg(feature = "seeded-fault")]
-            Kind::Lost => return Poll::Pending,
         };
         match &outcome {
             Some(Ok(frame)) => this.sent(frame.data_ref().map_or(0, Bytes::len)),
@@ -332,8 +321,6 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Download(download) => download.answer.is_done(),
-            #[cfg(feature = "seeded-fault")]
-            Kind::Lost => false,
         }
     }
 
@@ -341,8 +328,6 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Download(download) => download.answer.left().map_or_else(SizeHint::default, SizeHint::with_exact),
-            #[cfg(feature = "seeded-fault")]
-            Kind::Lost => SizeHint::default(),
         }
     }
 }

@@ -32,14 +32,26 @@ pub struct Accepted {
 
 /// Binds an address for listening. A port that an ended server has just left can be had at once.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address, false)
+}
+
+/// The same beside a socket of this very process that is about to be closed, and for now has `SO_REUSEPORT` set.
+pub fn bind_beside(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address, true)
+}
+
+fn listen(address: SocketAddr, beside: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` takes IPv4 too, as everywhere; an IPv4 address beside it then is a conflict that `check` names.
         socket.set_only_v6(false)?;
     }
+    socket.set_reuse_port(beside)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    // Left on, it would let any other process of this user take a part of the connections.
+    socket.set_reuse_port(false)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -60,23 +72,27 @@ pub(super) async fn accept(
         }
     };
     let mut next = 0;
+    let mut hand_over = |(stream, peer, place)| {
+        next = (next + 1) % shared.connections.len();
+        threads.serve(least_busy(&shared, next), Accepted { stream, peer, tls, place });
+    };
     loop {
         let accepted = tokio::select! {
-            _ = &mut until => return,
+            _ = &mut until => break,
             accepted = accept_one(&shared, &listener) => accepted,
         };
         match accepted {
-            Ok((stream, peer, place)) => {
-                next = (next + 1) % shared.connections.len();
-                let thread = least_busy(&shared, next);
-                threads.serve(thread, Accepted { stream, peer, tls, place });
-            }
+            Ok(accepted) => hand_over(accepted),
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; trying again shortly");
                 tokio::time::sleep(REST).await;
             }
         }
+    }
+    // Whom the kernel has let in already would be cut off by the close.
+    while let Ok(Ok(accepted)) = tokio::time::timeout(Duration::ZERO, accept_one(&shared, &listener)).await {
+        hand_over(accepted);
     }
 }
 

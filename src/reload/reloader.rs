@@ -154,7 +154,7 @@ impl Reloader {
         };
         drop(live);
         let changed = outcome.unwrap_or_else(|diagnostic| {
-            self.loaded.diagnostics.push(diagnostic);
+            self.loaded.diagnostics.push(*diagnostic);
             false
         });
         self.note(changed);
@@ -179,8 +179,8 @@ impl Reloader {
         self.units.stop().await;
     }
 
-    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<bool, Diagnostic> {
-        let of_root = |message: String| Diagnostic::error(message, Label::file(&self.root));
+    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<bool, Box<Diagnostic>> {
+        let of_root = |message: String| Box::new(Diagnostic::error(message, Label::file(&self.root)));
         let settings = &snapshot.settings;
         let access = if settings.access_log == live.snapshot.settings.access_log {
             live.access.clone()
@@ -252,6 +252,7 @@ fn differs(old: &Snapshot, new: &Snapshot) -> bool {
 fn fixed_at_start(then: &Settings, now: &Settings) -> Vec<&'static str> {
     [
         ("admin", then.admin != now.admin),
+        ("admin_token_file", then.admin_token_file != now.admin_token_file),
         ("socket", then.socket != now.socket),
         ("threads", then.threads != now.threads),
         ("max_connections", then.max_connections != now.max_connections),

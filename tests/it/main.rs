@@ -3,6 +3,8 @@
 
 mod admin;
 mod check;
+mod explain;
+mod ledger;
 mod load;
 mod pitfall_body;
 mod pitfall_framing;
@@ -14,7 +16,11 @@ mod pitfall_retry;
 mod pitfall_shutdown;
 mod pitfall_time;
 mod pitfall_upgrade;
+mod reload;
 mod routing;
+mod rules;
 mod schema;
+mod splitting;
+mod sticky;
 mod support;
 mod watch;

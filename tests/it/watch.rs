@@ -174,7 +174,7 @@ async fn the_release_that_a_link_points_at_is_changed() {
 #[tokio::test]
 async fn git_checks_out_another_branch_and_back() {
     if Command::new("git").arg("--version").output().is_err() {
-        skip("git", "install git");
+        crate::support::skip("git", "install git");
         return;
     }
     let mut story = Story::begin().await;
@@ -318,10 +318,4 @@ async fn assert_unnoticed(story: &mut Story, act: impl FnOnce(&Path)) {
     while !story.noticed("the fence").await.paths.contains(&fence) {}
     let noticed: Vec<_> = story.seen.difference(&before).collect();
     assert_eq!(noticed, [&fence]);
-}
-
-fn skip(needs: &str, cure: &str) {
-    let required = std::env::var("TIDEGATE_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|it| it == needs), "{needs} is required: {cure}");
-    eprintln!("SKIPPED: needs {needs}; {cure}");
 }

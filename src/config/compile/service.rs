@@ -70,7 +70,7 @@ pub(crate) fn service(
     Some(CompiledService { service, route_places })
 }
 
-/// The names under `versions`, whatever came of their values, and whether all of them are good names.
+/// The names under `versions` by number, whatever came of their values, and whether all of them are good names.
 fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName, Span)>, bool) {
     let mut names = Vec::new();
     let keys = check.keys_under("versions");
@@ -90,6 +90,7 @@ fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName,
         }
     }
     let complete = names.len() == count;
+    names.sort_by_key(|(version, _)| version.number());
     (names, complete)
 }
 
@@ -108,7 +109,8 @@ fn last_version(check: &mut Check, file: &ServiceFile, listed: &[(VersionName, S
     }
 }
 
-/// The versions in the order of the file; fewer than listed if some have errors.
+/// The versions by number, whatever their order in the file: the schedule of the weights depends on it, and a file that is only
+/// put in another order must not disturb that. Fewer than listed if some have errors.
 fn versions(
     check: &mut Check,
     service: &ServiceName,
@@ -117,6 +119,8 @@ fn versions(
     defaults: &Defaults,
     known: Known<'_>,
 ) -> Vec<Version> {
+    let preview = file.preview.map_or(defaults.preview, super::version::preview);
+    let defaults = &Defaults { preview, ..defaults.clone() };
     let last = file.last_version.as_ref().map_or(0, |last| last.value);
     let next = next_name(service, last, listed.iter().map(|(version, _)| version.number()));
     let mut versions = Vec::new();
@@ -133,5 +137,6 @@ fn versions(
         }
         versions.push(version);
     }
+    versions.sort_by_key(|version| version.name.number());
     versions
 }

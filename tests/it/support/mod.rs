@@ -3,6 +3,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod front;
+pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod site;
 
@@ -24,4 +25,11 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) ->
         assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Says that a test is skipped for want of something, and the cure; fails where `TIDEGATE_REQUIRE` names it.
+pub(crate) fn skip(needs: &str, cure: &str) {
+    let required = std::env::var("TIDEGATE_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|it| it == needs), "{needs} is required: {cure}");
+    eprintln!("SKIPPED: needs {needs}; {cure}");
 }

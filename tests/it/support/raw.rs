@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use super::PATIENCE;
 
 /// A connection, from either end.
@@ -50,6 +52,26 @@ impl Message {
 impl Raw {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).expect("connect"))
+    }
+
+    /// From an address of our own choice, such as 127.0.0.2.
+    pub(crate) fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("bind");
+        socket.connect(&address.into()).expect("connect");
+        Self::new(socket.into())
+    }
+
+    /// A GET that leaves the connection open, with more header lines; its answer.
+    pub(crate) fn get_with(&mut self, host: &str, target: &str, headers: &[&str]) -> Message {
+        let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n"));
+        self.response()
+    }
+
+    /// A GET that leaves the connection open; its answer.
+    pub(crate) fn get(&mut self, host: &str, target: &str) -> Message {
+        self.get_with(host, target, &[])
     }
 
     /// Reads give up after [`PATIENCE`].

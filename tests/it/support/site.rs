@@ -6,11 +6,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidegate::admin::client::Client;
 
 use super::eventually;
 use super::raw::{Message, Raw};
+
+/// What every tidegate.yaml begins with: a port that the system picks.
+const BEGINNING: &str = "listen: {http: 127.0.0.1:0}\nthreads: 2\n";
 
 /// A running tidegate; killed when dropped.
 pub(crate) struct Site {
@@ -31,7 +35,7 @@ impl Site {
     pub(crate) fn new() -> SiteBuilder {
         let dir = tempfile::tempdir().expect("a folder");
         fs::create_dir(dir.path().join("services")).expect("a folder");
-        SiteBuilder { dir, root: "listen: {http: 127.0.0.1:0}\nthreads: 2\n".to_owned(), env: Vec::new() }
+        SiteBuilder { dir, root: BEGINNING.to_owned(), env: Vec::new() }
     }
 
     /// The folder of tidegate.yaml.
@@ -70,9 +74,54 @@ impl Site {
         eventually("the edit in force", || (self.generation() > before).then_some(()));
     }
 
-    /// Replaces tidegate.yaml's lines after `listen` and `threads`.
+    /// Replaces tidegate.yaml, all of it.
     pub(crate) fn write_root(&self, yaml: &str) {
         replace(&self.root(), yaml);
+    }
+
+    /// Replaces tidegate.yaml's lines after `listen` and `threads`, and waits until that edit is in force.
+    pub(crate) fn edit_root(&self, yaml: &str) {
+        let before = self.generation();
+        self.write_root(&format!("{BEGINNING}{yaml}"));
+        eventually("the edit in force", || (self.generation() > before).then_some(()));
+    }
+
+    /// The admin API, over its socket.
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(&self.path().join("tidegate.sock"))
+    }
+
+    /// Has the files read again, and says what came of it.
+    pub(crate) fn reload(&self) -> Value {
+        self.admin().post_json("/reload", &json!({})).expect("a reload")
+    }
+
+    /// What Prometheus would get.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let text = self.admin().get("/metrics").expect("metrics");
+        Metrics(String::from_utf8(text.to_vec()).expect("text"))
+    }
+
+    /// What is held back, as `file:line:column: message`.
+    pub(crate) fn rejected(&self) -> Vec<String> {
+        let status = self.status();
+        let all = status["rejected"].as_array().expect("a list").iter();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        all.map(|one| format!("{}:{}:{}: {}", text(&one["file"]), one["line"], one["column"], text(&one["message"])))
+            .collect()
+    }
+
+    /// Where it listens, as URLs.
+    pub(crate) fn listen(&self) -> Vec<String> {
+        let status = self.status();
+        let urls = status["listen"].as_array().expect("a list").iter();
+        urls.map(|url| url.as_str().expect("a URL").to_owned()).collect()
+    }
+
+    /// What `tidegate explain` prints for these arguments.
+    pub(crate) fn explain(&self, arguments: &[&str]) -> String {
+        let output = tidegate().arg("explain").args(arguments).arg("--config").arg(self.root()).output().expect("run");
+        String::from_utf8(output.stdout).expect("text")
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -138,6 +187,25 @@ impl Site {
     }
 }
 
+/// A scrape.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// The value of a series, named as in the text: `tidegate_requests_total{service="shop",version="shop-001",class="2xx"}`.
+    pub(crate) fn get(&self, series: &str) -> f64 {
+        self.find(series).unwrap_or_else(|| panic!("no {series} in\n{}", self.0))
+    }
+
+    pub(crate) fn find(&self, series: &str) -> Option<f64> {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(line.trim().parse().expect("a number"))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 impl SiteBuilder {
     /// Adds lines to tidegate.yaml.
     pub(crate) fn root(mut self, yaml: &str) -> Self {
@@ -156,6 +224,12 @@ impl SiteBuilder {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("write");
+        self
+    }
+
+    /// Changes anything in the folder of tidegate.yaml.
+    pub(crate) fn arranged(self, arrange: impl FnOnce(&Path)) -> Self {
+        arrange(self.dir.path());
         self
     }
 
