@@ -6,6 +6,7 @@
 
 pub mod alarm;
 pub mod answer;
+pub mod backend_io;
 pub mod body;
 pub mod client_io;
 pub mod connection;

@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 
 use super::alarm::Alarms;
+use super::backend_io::BackendIo;
 use super::body::RequestBody;
 use crate::lifecycle::instance::Instance;
 use crate::model::version::Endpoint;
@@ -156,7 +157,7 @@ pub async fn connect(instance: &Arc<Instance>, upgrade: bool) -> io::Result<Upst
     let (sender, connection) = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
-        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .handshake::<_, RequestBody>(TokioIo::new(BackendIo::new(stream, !upgrade)))
         .await
         .map_err(io::Error::other)?;
     // How the connection ends is told to the exchange on it; nobody else asks.
