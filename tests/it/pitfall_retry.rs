@@ -180,7 +180,7 @@ fn rule_5_retries_have_a_budget() {
     let site = before(&backend, "");
     let mut client = site.connect();
     // Each round: fill the pool, then a request that is broken there and, where it is sent again, on a fresh connection.
-    let rounds = 250;
+    let rounds = 200;
     for _ in 0..rounds {
         assert_eq!(client.ask(get("/fill", "")).status(), 200);
         assert_eq!(client.ask(get("/break", "")).status(), 502);
