@@ -1,7 +1,7 @@
 //! Answers of the proxy itself: errors, redirects, maintenance.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::ResponseBody;
@@ -27,6 +27,10 @@ pub fn error(error: &ProxyError, request: &HeaderMap) -> Response<ResponseBody> 
     let proxy_status = format!("tidegate; error={}; fault={}", error.kind(), error.fault());
     if let Ok(value) = HeaderValue::try_from(proxy_status) {
         headers.insert(PROXY_STATUS, value);
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // The answer has to name methods (RFC 9110, 15.5.6); these nearly every service knows.
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
     if let Some(seconds) = error.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -159,6 +159,12 @@ impl ProxyError {
         self.facts().2
     }
 
+    /// Whether it is in doubt where the next request begins, so that the connection has to end.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::BadHost | Self::Connect | Self::BadUpgrade | Self::TransferCoding)
+    }
+
     /// What `Retry-After` should say, in whole seconds.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {

@@ -70,12 +70,14 @@ impl Handler {
             Ok(tunnel) => self.serve(&parts, incoming, tunnel, &mut exchange).await,
             Err(error) => {
                 exchange.unrouted(Unrouted::NotAllowed);
-                self.discard(incoming);
                 Err(error)
             }
         };
         let mut response = outcome.unwrap_or_else(|error| {
             exchange.failed(&error);
+            if error.ends_connection() {
+                self.phase.traffic().expect_unread_upload();
+            }
             tracing::debug!(fault = %error.fault(), kind = error.kind(), "answered an error: {error}");
             answer::error(&error, &parts.headers)
         });
