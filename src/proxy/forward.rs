@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 
 use super::alarm::Elapsed;
-use super::body::{Download, RequestBody, ResponseBody, Upload};
+use super::body::{Download, Patience, RequestBody, ResponseBody, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
 use super::headers::{Downstream, clean_response, has_token, is_plainly_coded, request_headers};
@@ -89,7 +89,7 @@ pub async fn forward(
     *response.version_mut() = Version::HTTP_11;
     let trailers = has_token(&call.parts.headers, &TE, "trailers");
     clean_response(response.headers_mut(), trailers);
-    call.phase.begin_response(timeouts.idle);
+    call.phase.begin_response(timeouts.idle, total.as_ref());
     // A connection that is still taking an upload, or could become a tunnel, is not for others.
     let check_in = (upload.is_finished() && tunnel.is_none()).then(|| upstream.check_in(&call.worker.pools));
     let response = response.map(|incoming| {
@@ -97,10 +97,8 @@ pub async fn forward(
             incoming,
             check_in,
             lease,
-            idle: timeouts.idle,
+            patience: Patience::new(timeouts.idle, alarms),
             total,
-            alarms: Rc::clone(alarms),
-            alarm: None,
             trailers,
         })
     });
@@ -205,21 +203,32 @@ impl Call<'_> {
         Err(error)
     }
 
-    /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, it only
-    /// has to move.
+    /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, the
+    /// backend only has to take some of it within every idle timeout. Where the client is waited for, the body's own
+    /// deadline decides.
     async fn response<T>(&self, send: impl Future<Output = T>, upload: &Upload) -> Result<T, ProxyError> {
         let mut send = std::pin::pin!(send);
-        let limit = self.policy.timeouts.response_head;
+        let timeouts = &self.policy.timeouts;
+        let look = match timeouts.idle {
+            Some(idle) if !upload.is_finished() => Some(timeouts.response_head.map_or(idle, |head| head.min(idle))),
+            _ => timeouts.response_head,
+        };
         let mut seen = (upload.received(), upload.is_finished());
+        let mut waited = Duration::ZERO;
         loop {
-            match self.worker.alarms.within(limit, send.as_mut()).await {
+            match self.worker.alarms.within(look, send.as_mut()).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Elapsed) => {
                     let now = (upload.received(), upload.is_finished());
-                    if now == seen {
+                    if now != seen || upload.is_awaited() {
+                        (seen, waited) = (now, Duration::ZERO);
+                        continue;
+                    }
+                    waited += look.unwrap_or_default();
+                    let limit = if upload.is_finished() { timeouts.response_head } else { timeouts.idle };
+                    if limit.is_some_and(|limit| waited >= limit) {
                         return Err(ProxyError::ResponseTimeout);
                     }
-                    seen = now;
                 }
             }
         }
