@@ -122,8 +122,9 @@ impl Outgoing {
     /// The body behind the head.
     #[must_use]
     pub fn into_answer(self, head: &Head, pools: &Rc<Pools>) -> Answer {
-        let Self { connection, sending, stopped, .. } = self;
-        let keep = head.keep_alive && !stopped;
+        let Self { connection, sending, stopped, asks, .. } = self;
+        // One that was asked to switch protocols may be half way there, whatever it says.
+        let keep = head.keep_alive && !stopped && asks != Asks::Upgrade;
         Answer {
             receiving: Receiving::new(head.length),
             // An upload that is not over goes on beside the download.
@@ -159,9 +160,17 @@ impl Answer {
         if let Some(sending) = &mut self.sending
             && let Poll::Ready(outcome) = sending.poll(connection, cx)
         {
-            // Whether it went well or not, the answer has begun and is what counts.
-            self.keep &= outcome.is_ok();
             self.sending = None;
+            match outcome {
+                Ok(()) => {}
+                // The answer has begun, and is what counts.
+                Err(Stopped::Closed) => self.keep = false,
+                // The client broke off, and whatever it sends is all that hyper looks at meanwhile.
+                Err(Stopped::Upload) => {
+                    self.connection = None;
+                    return Poll::Ready(Err(ReceiveError::Upload));
+                }
+            }
         }
         let received = ready!(self.receiving.poll(connection, cx))?;
         self.give_back();

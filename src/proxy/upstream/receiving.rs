@@ -22,6 +22,9 @@ pub enum ReceiveError {
     /// The connection ended before the body did.
     #[error("the connection ended in the middle of the body")]
     Short,
+    /// The client's upload, which was still going on, broke off.
+    #[error("the request's body broke off")]
+    Upload,
     /// It is not framed as it says.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
