@@ -2,8 +2,9 @@
 //!
 //! It exists so that nothing outlives tidegate. It is the subreaper of whatever the program forks, and its standard input is a
 //! socket (a pipe will do) from tidegate. Anything written there asks for an orderly stop: the stop signal to everyone, KILL after
-//! the grace; `stop SIGNAL MS` says which signal and grace, where they were changed since the start. Its end means that tidegate is gone, be it by kill -9: then the grace is [`ORPHANED_GRACE`]. It ends with the program's status
-//! once no descendant is left. To tidegate it says, a line each: `started PID`, `failed ERRNO`, `killed` (the grace was used up).
+//! the grace; `stop SIGNAL MS` says which signal and grace, where they were changed since the start. Its end means that tidegate
+//! is gone, be it by kill -9: then the grace is half a second. It ends with the program's status once no descendant is left. To
+//! tidegate it says, a line each: `started PID`, `failed ERRNO`, `killed` (the grace was used up).
 //!
 //! One thread and no runtime: `poll` over the socket and a signalfd.
 #![expect(unsafe_code, reason = "what a child sets between fork and exec goes through `pre_exec`")]

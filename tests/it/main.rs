@@ -3,6 +3,7 @@
 
 mod admin;
 mod check;
+mod demo;
 mod explain;
 mod ledger;
 mod load;
@@ -16,6 +17,7 @@ mod pitfall_retry;
 mod pitfall_shutdown;
 mod pitfall_time;
 mod pitfall_upgrade;
+mod process;
 mod reload;
 mod routing;
 mod rules;

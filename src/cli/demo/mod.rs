@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use self::app::App;
+use crate::config::units;
 
 /// How long requests and WebSockets may take to end after TERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,12 +123,6 @@ async fn told(ending: &mut watch::Receiver<bool>) {
     let _told = ending.wait_for(|ending| *ending).await;
 }
 
-/// Reads `500ms` or `1s`.
 fn parse_delay(text: &str) -> Result<Duration, String> {
-    let milliseconds = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => number.parse().ok(),
-        (None, Some(number)) => number.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
-        (None, None) => None,
-    };
-    milliseconds.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is not a duration such as 500ms or 1s"))
+    units::duration(text).map_err(|error| format!("{error}; {}", error.help()))
 }

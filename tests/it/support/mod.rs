@@ -3,9 +3,11 @@
 
 pub(crate) mod backend;
 pub(crate) mod front;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod site;
+pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,310 @@
+//! Versions that are processes: started, probed, stopped, and gone whatever happens to tidegate.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tidegate::lifecycle::provider::error::StartError;
+use tidegate::lifecycle::provider::process::{ProcessInstance, ProcessProvider};
+use tidegate::model::name::{ServiceName, VersionName};
+use tidegate::model::version::{ProcessSpec, Readiness, Start, Stop, StopSignal};
+
+use crate::support::eventually;
+use crate::support::ports::ports;
+use crate::support::process::is_alive;
+use crate::support::raw::Raw;
+use crate::support::site::{Site, tidegate};
+
+const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
+
+/// How long anybody may live once tidegate is gone.
+const A_SECOND: Duration = Duration::from_secs(1);
+
+fn version() -> VersionName {
+    VersionName::numbered(&ServiceName::new("shop").expect("a name"), 3)
+}
+
+fn spec(command: &[&str]) -> ProcessSpec {
+    ProcessSpec { command: command.iter().map(ToString::to_string).collect(), env: Box::new([]), cwd: None }
+}
+
+fn shell(script: &str) -> ProcessSpec {
+    spec(&["sh", "-c", script])
+}
+
+fn within(milliseconds: u64) -> Start {
+    Start { timeout: Duration::from_millis(milliseconds), ready: Readiness::Port }
+}
+
+async fn try_start(spec: &ProcessSpec) -> Result<ProcessInstance, StartError> {
+    let provider = ProcessProvider::with_supervisor(TIDEGATE.into(), ports());
+    provider.start(&version(), spec, &Stop::default()).await
+}
+
+async fn start(spec: &ProcessSpec) -> ProcessInstance {
+    try_start(spec).await.expect("it can be started")
+}
+
+/// The processes that have `mark` in their environment, which all descendants inherit.
+fn marked(mark: &str) -> HashSet<i32> {
+    let entries =
+        fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let has_mark = |pid: &i32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    entries.filter(has_mark).collect()
+}
+
+/// Asserts that nobody with `mark` lives a second from now, and says so as soon as that is true.
+fn nobody_left_in_a_second(mark: &str) {
+    let deadline = Instant::now() + A_SECOND;
+    loop {
+        let left = marked(mark);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still alive after a second: {left:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn becomes_ready_answers_and_stops() {
+    let mut instance = start(&spec(&[TIDEGATE, "demo"])).await;
+    let readiness = Readiness::Http("/healthz".into());
+    instance.ready(&Start { timeout: Duration::from_secs(10), ready: readiness }).await.expect("ready");
+    let mut raw = Raw::connect(instance.address());
+    let answer = raw.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").response();
+    assert_eq!(answer.text(), "hello from shop-003\n");
+    let pid = instance.pid().expect("a pid");
+    assert!(is_alive(pid));
+    let report = instance.stop(&Stop::default()).await;
+    assert_eq!((report.code, report.killed), (Some(0), false), "{report}");
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test]
+async fn an_exit_before_readiness_shows_code_and_last_lines() {
+    let mut instance = start(&shell("echo connecting; echo 'no database' >&2; exit 3")).await;
+    let error = instance.ready(&within(10_000)).await.expect_err("it exits").to_string();
+    assert!(error.contains("exit code 3") && error.contains("no database") && error.contains("connecting"), "{error}");
+    assert_eq!(instance.exited().await.code, Some(3), "asked again, it says the same");
+}
+
+#[tokio::test]
+async fn a_program_that_goes_into_the_background_is_told_to_stay() {
+    let mark = format!("MARK=background-{}", std::process::id());
+    let script = format!("{mark} sleep 1000 & exit 0");
+    let mut instance = start(&shell(&script)).await;
+    let error = instance.ready(&within(10_000)).await.expect_err("it exits").to_string();
+    assert!(error.contains("exit code 0") && error.contains("stay in the foreground"), "{error}");
+    assert!(marked(&mark).is_empty(), "what it left behind is gone with it");
+}
+
+#[tokio::test]
+async fn a_program_that_is_missing_or_cannot_run_is_named() {
+    let error = try_start(&spec(&["tidegate-no-such-program"])).await.expect_err("missing");
+    assert!(matches!(error, StartError::NotFound { .. }));
+    assert!(
+        error.to_string().contains("`tidegate-no-such-program` was not found in the directories of PATH"),
+        "{error}"
+    );
+    let error = try_start(&spec(&["./nothing"])).await.expect_err("missing").to_string();
+    assert!(error.contains("`./nothing` was not found") && error.contains("cwd"), "{error}");
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("plain"), "text").expect("write");
+    let in_dir = |command: &[&str]| ProcessSpec { cwd: Some(dir.path().to_owned()), ..spec(command) };
+    let error = try_start(&in_dir(&["./plain"])).await.expect_err("no x bit").to_string();
+    assert!(error.contains("`./plain` cannot be executed") && error.contains("chmod +x"), "{error}");
+    let nowhere = ProcessSpec { cwd: Some(dir.path().join("gone")), ..spec(&["true"]) };
+    let error = try_start(&nowhere).await.expect_err("no folder").to_string();
+    assert!(error.contains("cwd: ") && error.contains("gone"), "{error}");
+}
+
+#[tokio::test]
+async fn gets_its_environment_and_its_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = dir.path().join("run");
+    fs::write(
+        &script,
+        "#!/bin/sh\necho \"$MODE $TIDEGATE_VERSION $PORT\" > said.tmp && mv said.tmp said; read x; exit 5\n",
+    )
+    .expect("write");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let env = Box::new([("MODE".to_owned(), "production".to_owned()), ("PORT".to_owned(), "1".to_owned())]);
+    let spec = ProcessSpec { env, cwd: Some(dir.path().to_owned()), ..spec(&["./run"]) };
+    let mut instance = start(&spec).await;
+    let port = instance.address().port();
+    let report = instance.exited().await;
+    assert_eq!(report.code, Some(5), "standard input is empty: {report}");
+    assert_eq!(fs::read_to_string(dir.path().join("said")).expect("said"), format!("production shop-003 {port}\n"));
+}
+
+#[tokio::test]
+async fn a_program_on_another_port_has_that_port_named() {
+    let other = ports().take().expect("a port");
+    let mut instance = start(&shell(&format!("PORT={} exec {TIDEGATE} demo", other.port()))).await;
+    let error = instance.ready(&within(1_000)).await.expect_err("nothing on its port").to_string();
+    let (found, wanted) = (format!("listens on 127.0.0.1:{}", other.port()), format!("not on {}", instance.address()));
+    assert!(error.contains(&found) && error.contains(&wanted) && error.contains("PORT"), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_that_never_listens_runs_into_its_timeout() {
+    let mut instance = start(&shell("echo busy; read x < /dev/zero")).await;
+    let began = Instant::now();
+    let error = instance.ready(&within(400)).await.expect_err("nobody listens").to_string();
+    assert!(error.contains("not ready within 400ms") && error.contains("busy"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_port_is_not_taken_for_the_program() {
+    let mut instance = start(&spec(&["sleep", "1000"])).await;
+    let stranger = TcpListener::bind(instance.address()).expect("the program does not listen");
+    let error = instance.ready(&within(10_000)).await.expect_err("not ours");
+    assert!(matches!(error, StartError::PortTaken { port } if port == instance.address().port()), "{error}");
+    drop(stranger);
+}
+
+#[tokio::test]
+async fn a_listener_that_a_child_of_the_program_holds_is_ours() {
+    let mut instance = start(&shell(&format!("setsid {TIDEGATE} demo; exit 1"))).await;
+    instance.ready(&within(10_000)).await.expect("ready");
+    let address = instance.address();
+    instance.stop(&Stop::default()).await;
+    assert!(TcpStream::connect(address).is_err(), "the child is stopped too");
+}
+
+#[tokio::test]
+async fn who_ignores_the_stop_signal_is_killed_after_the_grace() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let instance = start(&in_folder(dir.path(), "trap '' TERM; touch up; while :; do sleep 0.02; done")).await;
+    eventually("the trap", || dir.path().join("up").exists().then_some(()));
+    let stop = Stop { signal: StopSignal::Term, grace: Duration::from_millis(300) };
+    let began = Instant::now();
+    let report = instance.stop(&stop).await;
+    assert_eq!((report.code, report.killed), (Some(137), true), "{report}");
+    let took = began.elapsed();
+    assert!(took >= stop.grace && took < stop.grace + A_SECOND, "{took:?}");
+}
+
+#[tokio::test]
+async fn the_stop_signal_is_the_one_asked_for_last_and_the_grace_is_used() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = "trap 'sleep 0.7; exit 9' INT; trap '' TERM; touch up; while :; do sleep 0.02; done";
+    let instance = start(&in_folder(dir.path(), script)).await;
+    eventually("the trap", || dir.path().join("up").exists().then_some(()));
+    // Started with TERM; the file was edited since.
+    let report = instance.stop(&Stop { signal: StopSignal::Int, grace: Duration::from_secs(20) }).await;
+    assert_eq!((report.code, report.killed), (Some(9), false), "{report}");
+}
+
+fn in_folder(path: &Path, script: &str) -> ProcessSpec {
+    ProcessSpec { cwd: Some(path.to_owned()), ..shell(script) }
+}
+
+#[tokio::test]
+async fn dropped_it_is_stopped_all_the_same() {
+    let mut instance = start(&spec(&[TIDEGATE, "demo"])).await;
+    instance.ready(&within(10_000)).await.expect("ready");
+    let (pid, address) = (instance.pid().expect("a pid"), instance.address());
+    drop(instance);
+    eventually("the end", || (!is_alive(pid) && TcpStream::connect(address).is_err()).then_some(()));
+}
+
+#[tokio::test]
+async fn kill_9_of_the_supervisor_ends_the_program_too() {
+    let mut instance = start(&shell(&format!("{TIDEGATE} demo & wait"))).await;
+    instance.ready(&within(10_000)).await.expect("ready");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", instance.pid().expect("a pid"))).expect("alive");
+    let supervisor = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).expect("a parent");
+    kill(Pid::from_raw(supervisor.parse().expect("a pid")), Signal::SIGKILL).expect("alive");
+    let report = instance.exited().await;
+    assert_eq!(report.code, None, "{report}");
+    let address = instance.address();
+    eventually("the end of all", || TcpStream::connect(address).is_err().then_some(()));
+}
+
+/// A shell, its child, a grandchild in a session of its own and one whose parent has died; all but the first ignore TERM.
+const FAMILY: &str = "\
+    sh -c 'trap \"\" TERM; touch one; sleep 1000; sleep 1000' & \
+    setsid sh -c 'trap \"\" TERM; touch two; sleep 1000; sleep 1000' & \
+    (setsid sh -c '(trap \"\" TERM; touch three; sleep 1000; sleep 1000) & exit' &) ; \
+    wait";
+
+fn await_family(dir: &Path) {
+    eventually("the family", || ["one", "two", "three"].iter().all(|name| dir.join(name).exists()).then_some(()));
+}
+
+/// The supervisor alone, at the end of a pipe, with the family below it.
+fn supervised_family(dir: &Path, mark: &str) -> Child {
+    let (name, value) = mark.split_once('=').expect("NAME=value");
+    let mut command = tidegate();
+    command.args(["supervise", "--grace-ms", "60000", "--signal", "TERM", "--", "sh", "-c", FAMILY]);
+    command.env(name, value).current_dir(dir).stdin(Stdio::piped()).spawn().expect("spawn")
+}
+
+#[test]
+fn the_end_of_the_pipe_ends_the_whole_family_within_a_second() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mark = format!("MARK=pipe-{}", std::process::id());
+    let mut supervisor = supervised_family(dir.path(), &mark);
+    await_family(dir.path());
+    // The supervisor, the shell, and three times a shell with a sleep.
+    eventually("eight processes", || (marked(&mark).len() == 8).then_some(()));
+    drop(supervisor.stdin.take());
+    // The supervisor itself is a zombie afterwards, until it is waited for below.
+    nobody_left_in_a_second(&mark);
+    assert!(supervisor.wait().expect("wait").code().is_some());
+}
+
+#[test]
+fn kill_9_of_tidegate_leaves_nobody_a_second_later() {
+    let mark = format!("MARK=serve-{}", std::process::id());
+    let (name, value) = mark.split_once('=').expect("NAME=value");
+    let script = format!("echo said by the version; {} exec {TIDEGATE} demo", FAMILY.replace("wait", ""));
+    let service = format!(
+        "versions:\n  shop-001:\n    command: [sh, -c, {}]\n    cwd: ..\n    env: {{{name}: {value}}}\n",
+        serde_json::to_string(&script).expect("JSON is YAML")
+    );
+    let mut site = Site::new().service("shop", &service).start();
+    eventually("the version", || (site.get("shop.localhost", "/").status() == 200).then_some(()));
+    await_family(site.path());
+    assert!(site.log().contains("said by the version"), "{}", site.log());
+    site.signal("KILL");
+    nobody_left_in_a_second(&mark);
+    assert_eq!(site.wait(), None);
+}
+
+#[test]
+fn supervise_says_what_it_cannot_run_and_passes_exit_codes_on() {
+    let supervise = |command: &[&str]| {
+        let mut supervise = tidegate();
+        supervise.args(["supervise", "--grace-ms", "1000", "--signal", "TERM", "--"]).args(command);
+        // A pipe that stays open until the child has ended.
+        let child = supervise.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawn");
+        wait_with_pipe(child)
+    };
+    let (code, said) = supervise(&["tidegate-no-such-program"]);
+    assert_eq!(code, Some(127));
+    assert!(said.contains("cannot run `tidegate-no-such-program`: No such file or directory"), "{said}");
+    assert_eq!(supervise(&["/"]).0, Some(126));
+    assert_eq!(supervise(&["sh", "-c", "exit 42"]).0, Some(42));
+    assert_eq!(supervise(&["sh", "-c", "kill -KILL $$"]).0, Some(137));
+}
+
+/// Waits without closing the child's standard input first, as `Child::wait` would.
+fn wait_with_pipe(mut child: Child) -> (Option<i32>, String) {
+    let pipe = child.stdin.take();
+    let output = child.wait_with_output().expect("wait");
+    drop(pipe);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
