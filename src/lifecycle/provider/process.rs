@@ -108,7 +108,10 @@ impl ProcessProvider {
         command.arg0("tidegate").arg("supervise");
         command.arg("--grace-ms").arg(stop.grace.as_millis().to_string());
         command.arg("--signal").arg(name(stop.signal));
-        command.arg("--").args(&spec.command);
+        let (program, arguments) = spec.command.split_first().expect("a command is never empty");
+        // `tidegate` is the one that runs, wherever it lies: the shipped config needs nothing on the PATH.
+        let program = if program == "tidegate" { self.supervisor.as_os_str() } else { program.as_ref() };
+        command.arg("--").arg(program).args(arguments);
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));
         command.env("PORT", port.to_string()).env("TIDEGATE_VERSION", version.as_str());
         if let Some(cwd) = &spec.cwd {
