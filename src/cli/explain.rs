@@ -20,7 +20,7 @@ use crate::control::explain::{Question, explain};
 /// odds are shown.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Such as http://hello.localhost:8080/path?preview=new
+    /// Such as `http://hello.localhost:8080/path?preview=new`
     pub url: String,
     /// A header, such as 'x-beta: yes'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]

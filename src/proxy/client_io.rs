@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     /// Closes the write side; after an unread upload also reads and throws away until the client closes, or until
-    /// [`LINGER_BYTES`]. The connection's task bounds the time.
+    /// 1 MiB. The connection's task bounds the time.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.traffic.is_lingering() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use http::header::{CONNECTION, HOST, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::answer;
@@ -83,8 +83,7 @@ impl Handler {
         });
         // A request that was not read to its end leaves a connection on which no other can follow.
         let unread = self.phase.traffic().has_unread_upload();
-        if (unread || self.worker.stage() != Stage::Open) && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
-        {
+        if (unread || self.worker.stage() != Stage::Open) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         exchange.answered(response.status().as_u16());
@@ -117,11 +116,11 @@ impl Handler {
             };
             let Decided { head, service, state, choice, strip } = match decided {
                 Step::Forward(decided) => decided,
-                Step::Answer(response) => {
+                Step::Redirect(status, location) => {
                     if let Some(incoming) = incoming.take() {
                         self.discard(incoming);
                     }
-                    return Ok(response);
+                    return answer::redirect(status, &location).ok_or(ProxyError::BadHost);
                 }
             };
             let policy = &service.policy;
@@ -196,7 +195,7 @@ impl Handler {
         }
         if let Some(redirect) = &policy.redirect {
             let location = redirect.location(parts.uri.path(), parts.uri.query());
-            return answer::redirect(redirect.status, &location).map(Step::Answer).ok_or(ProxyError::BadHost);
+            return Ok(Step::Redirect(redirect.status, location));
         }
         let choice = match found.target {
             Target::Preview { version, .. } => Choice { version, reason: Reason::Preview },
@@ -226,7 +225,7 @@ impl Handler {
 }
 
 enum Step<'r> {
-    Answer(Response<ResponseBody>),
+    Redirect(StatusCode, String),
     Forward(Decided<'r>),
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod explain;
 mod ledger;
+mod layers;
 mod load;
 mod pitfall_body;
 mod pitfall_framing;

@@ -127,8 +127,10 @@ fn trailers(unread: &mut BytesMut) -> Result<Option<HeaderMap>, ChunkError> {
 mod tests {
     use super::*;
 
+    type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
     /// Feeds a body in pieces of `step` bytes: the data, the trailers and what is left behind it.
-    fn decode(text: &str, step: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), ChunkError> {
+    fn decode(text: &str, step: usize) -> Result<Decoded, ChunkError> {
         let (mut chunked, mut unread, mut data) = (Chunked::default(), BytesMut::new(), Vec::new());
         let mut input = text.as_bytes();
         loop {
