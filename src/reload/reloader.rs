@@ -257,7 +257,7 @@ fn fixed_at_start(then: &Settings, now: &Settings) -> Vec<&'static str> {
         ("threads", then.threads != now.threads),
         ("max_connections", then.max_connections != now.max_connections),
         ("process.ports", then.process_ports != now.process_ports),
-        ("log", (then.log_level, then.log_format) != (now.log_level, now.log_format)),
+        ("log.format", then.log_format != now.log_format),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
