@@ -191,6 +191,10 @@ impl Site {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The value of a series, named as in the text: `tidegate_requests_total{service="shop",version="shop-001",class="2xx"}`.
     pub(crate) fn get(&self, series: &str) -> f64 {
         self.find(series).unwrap_or_else(|| panic!("no {series} in\n{}", self.0))
