@@ -195,7 +195,7 @@ fn counters_outlive_edits() {
 #[test]
 fn the_admin_port_reads_for_all_and_writes_for_the_token() {
     let (fleet, admin) = (Fleet::of("shop", 1), admin_address());
-    let site = Site::new()
+    let _site = Site::new()
         .root(&format!("admin: {admin}\nadmin_token_file: token\n"))
         .arranged(|root| {
             use std::os::unix::fs::PermissionsExt as _;
@@ -211,7 +211,7 @@ fn the_admin_port_reads_for_all_and_writes_for_the_token() {
     assert_eq!(status.status(), 200);
     let status: Value = serde_json::from_slice(&status.body).expect("JSON");
     assert_eq!(status["services"][0]["name"], "shop");
-    let mut post = |headers: &str| {
+    let post = |headers: &str| {
         let mut raw = Raw::connect(admin);
         raw.send(format!(
             "POST /reload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n"
@@ -312,7 +312,8 @@ fn the_access_log_says_who_left_and_what_was_sticky() {
     let (release, released) = mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
     let backend = Backend::answering(move |_| {
-        drop(released.lock().expect("no panic").recv());
+        // Fails when the test is over.
+        let _over = released.lock().expect("no panic").recv();
         ok("done")
     });
     let yaml = format!("sticky: {{header: x-user}}\n{}", backend.as_only_version("shop"));
