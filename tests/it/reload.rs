@@ -127,7 +127,7 @@ fn assert_tries_again(order: impl FnOnce(&Site)) {
     let taken = stranger.local_addr().expect("an address");
     site.write_root(&format!("listen: {{http: [127.0.0.1:0, \"{taken}\"]}}\nthreads: 2\n"));
     let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains(&format!("tidegate.yaml:0:0: cannot listen on {taken}")), "{error}");
+    assert!(error.contains(&format!("tidegate.yaml:1:30: cannot listen on {taken}")), "{error}");
     assert_eq!(site.listen(), [format!("http://{}", site.http())]);
     assert_eq!(site.get("shop.localhost", "/").text(), "shop-001", "the old state serves on");
     drop(stranger);
@@ -271,7 +271,7 @@ fn the_access_log_is_switched_on_and_off() {
     // One that cannot be opened is refused.
     site.write_root("listen: {http: 127.0.0.1:0}\naccess_log: missing/access.log\n");
     let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains("cannot open the access log"), "{error}");
+    assert!(error.contains("tidegate.yaml:2:13: cannot open the access log"), "{error}");
     open.get("shop.localhost", "/still");
     eventually("the line", || log().contains("/still").then_some(()));
 }
