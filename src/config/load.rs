@@ -3,6 +3,7 @@
 
 mod entry;
 mod folder;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use self::entry::{Entry, read_service};
 use self::folder::service_files;
+pub use self::places::Places;
 use crate::config::claims::{self, Candidate};
 use crate::config::compile::{Check, Identities, settings};
 use crate::config::diagnostic::{Diagnostic, Label};
@@ -32,6 +34,8 @@ pub struct Loaded {
     /// The files and folders on which all this depends: tidegate.yaml, the folder of the services, certificates, keys and
     /// environment files. Not every one of them need exist.
     pub watch: Vec<PathBuf>,
+    /// Where tidegate.yaml says what can still be refused when it is put in force.
+    pub places: Places,
     memory: Memory,
 }
 
@@ -57,6 +61,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &Identities) -> Lo
         Ok(source) => Check::decode::<RootFile>(Arc::new(source)),
         Err(error) => return broken(root, vec![*error], Vec::new(), previous),
     };
+    let source = Arc::clone(&check.source);
     // With errors in tidegate.yaml the services are checked all the same, as far as it can be understood.
     let compiled = settings::settings(&mut check, &file.unwrap_or_default());
     let files = service_files(&mut check, &compiled.services, compiled.services_at);
@@ -82,6 +87,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &Identities) -> Lo
             diagnostics: of_root,
             held,
             watch: sorted(read.watch),
+            places: Places::new(source, compiled.listeners_at, compiled.access_log_at),
             memory: Memory { services: read.entries },
         },
         Err(conflicts) => {
@@ -105,7 +111,7 @@ fn broken(root: &Path, diagnostics: Vec<Diagnostic>, mut watch: Vec<PathBuf>, pr
     watch.push(root.to_owned());
     watch.extend(previous.iter().flat_map(|loaded| loaded.watch.iter().cloned()));
     let (held, memory) = previous.map(|loaded| (loaded.held.clone(), loaded.memory.clone())).unwrap_or_default();
-    Loaded { snapshot: None, diagnostics, held, watch: sorted(watch), memory }
+    Loaded { snapshot: None, diagnostics, held, watch: sorted(watch), places: Places::unknown(root), memory }
 }
 
 fn sorted(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {

@@ -151,6 +151,8 @@ impl Keeper {
         let ready = tokio::select! {
             ready = running.ready(&version.start) => ready,
             () = self.until_told_to_leave() => {
+                // Before the stop, which may take its grace: requests that wait are for another version now.
+                self.unit.close(State::Draining);
                 self.stop(running).await;
                 return Ok(());
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::threads::{Mailboxes, Shared};
@@ -90,16 +90,39 @@ pub(super) async fn accept(
             }
         }
     }
-    // Whom the kernel has let in already would be cut off by the close.
-    while let Ok(Ok(accepted)) = tokio::time::timeout(Duration::ZERO, accept_one(&shared, &listener)).await {
-        hand_over(accepted);
+    match last_accepted(&shared, listener) {
+        Ok(last) => last.into_iter().for_each(hand_over),
+        Err(error) => tracing::warn!(%error, "who has just connected is cut off with the listener"),
     }
 }
 
-async fn accept_one(
-    shared: &Shared,
-    listener: &tokio::net::TcpListener,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+/// A connection, and its place among those there may be.
+type Placed = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+/// Those whom the kernel has let in already; closing the listener would reset them. Nobody is let in from here on, so that
+/// whoever tries just then does so again a second later, where another listener may have taken this one's place.
+fn last_accepted(shared: &Shared, listener: tokio::net::TcpListener) -> io::Result<Vec<Placed>> {
+    let listener = listener.into_std()?;
+    // `ret #0`: takes no packet (socket(7), SO_ATTACH_FILTER).
+    if let Err(error) = SockRef::from(&listener).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]) {
+        tracing::debug!(%error, "who connects just now may be cut off with the listener");
+    }
+    let mut last = Vec::new();
+    while let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_the_connection(&error) => continue,
+            // There is no more, or there are no descriptors.
+            Err(_) => break,
+        };
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        last.push((stream, peer, place));
+    }
+    Ok(last)
+}
+
+async fn accept_one(shared: &Shared, listener: &tokio::net::TcpListener) -> io::Result<Placed> {
     // Without a free place the client waits in the kernel's queue.
     let place = Arc::clone(&shared.places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;

@@ -13,7 +13,7 @@ use super::graveyard::Graveyard;
 use super::publish;
 use super::standing::Standing;
 use crate::config::compile::Identities;
-use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::diagnostic::Diagnostic;
 use crate::config::load::{Loaded, load};
 use crate::lifecycle::units::Units;
 use crate::live::{Live, Published};
@@ -180,19 +180,24 @@ impl Reloader {
     }
 
     fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<bool, Box<Diagnostic>> {
-        let of_root = |message: String| Box::new(Diagnostic::error(message, Label::file(&self.root)));
+        let places = &self.loaded.places;
         let settings = &snapshot.settings;
         let access = if settings.access_log == live.snapshot.settings.access_log {
             live.access.clone()
         } else {
-            open_access_log(settings.access_log.as_ref(), self.threads)
-                .map_err(|error| of_root(format!("cannot open the access log: {error}")))?
+            open_access_log(settings.access_log.as_ref(), self.threads).map_err(|error| {
+                Diagnostic::error(format!("cannot open the access log: {error}"), places.access_log())
+            })?
         };
-        (self.listen)(settings).map_err(|error| of_root(error.to_string()))?;
+        (self.listen)(settings).map_err(|error| {
+            let cure = "is another server there? what was listened on before still is";
+            Diagnostic::error(error.to_string(), places.listener(error.address)).help(cure)
+        })?;
         let next = publish::build(snapshot, Some(live), &mut self.units, self.threads, access);
         let old = self.published.swap(next);
-        publish::retire(&self.published.load(), &mut self.units);
-        self.graveyard.take(old);
+        let live = self.published.load();
+        publish::retire(&live, &mut self.units);
+        self.graveyard.take(old, &live);
         Ok(true)
     }
 
@@ -257,7 +262,7 @@ fn fixed_at_start(then: &Settings, now: &Settings) -> Vec<&'static str> {
         ("threads", then.threads != now.threads),
         ("max_connections", then.max_connections != now.max_connections),
         ("process.ports", then.process_ports != now.process_ports),
-        ("log", (then.log_level, then.log_format) != (now.log_level, now.log_format)),
+        ("log.format", then.log_format != now.log_format),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))

@@ -127,7 +127,7 @@ fn assert_tries_again(order: impl FnOnce(&Site)) {
     let taken = stranger.local_addr().expect("an address");
     site.write_root(&format!("listen: {{http: [127.0.0.1:0, \"{taken}\"]}}\nthreads: 2\n"));
     let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains(&format!("tidegate.yaml:0:0: cannot listen on {taken}")), "{error}");
+    assert!(error.contains(&format!("tidegate.yaml:1:30: cannot listen on {taken}")), "{error}");
     assert_eq!(site.listen(), [format!("http://{}", site.http())]);
     assert_eq!(site.get("shop.localhost", "/").text(), "shop-001", "the old state serves on");
     drop(stranger);
@@ -271,7 +271,7 @@ fn the_access_log_is_switched_on_and_off() {
     // One that cannot be opened is refused.
     site.write_root("listen: {http: 127.0.0.1:0}\naccess_log: missing/access.log\n");
     let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains("cannot open the access log"), "{error}");
+    assert!(error.contains("tidegate.yaml:2:13: cannot open the access log"), "{error}");
     open.get("shop.localhost", "/still");
     eventually("the line", || log().contains("/still").then_some(()));
 }
@@ -452,4 +452,51 @@ fn an_environment_that_changed_is_a_version_that_changed() {
     replace(&site.path().join("services/shop.env"), "MARK=one\n");
     eventually("the mending", || site.rejected().is_empty().then_some(()));
     assert_eq!(Said::parse(&site.get("shop.localhost", "/").text()), said);
+}
+
+#[test]
+fn a_request_that_waits_for_a_version_goes_elsewhere_when_that_is_removed() {
+    let fleet = Fleet::of("shop", 1);
+    // Never ready, and deaf to its signal.
+    let deaf = "{command: [sh, -c, \"trap '' TERM; sleep 600 & wait; wait\"], stop: {grace: 8s}}";
+    let yaml = format!("weights: {{shop-002: 100}}\n{}  shop-002: {deaf}\n", fleet.versions());
+    let site = Site::new().service("shop", &yaml).start();
+    let mut waits = site.connect();
+    waits.send("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 4\r\n\r\nbody");
+    eventually("the wait", || site.version("shop-002")["why"].as_str().map(|why| assert!(why.contains("wait for it"))));
+    assert_eq!(site.version("shop-002")["state"], "starting");
+    site.edit_service("shop", &fleet.versions());
+    assert_eq!(waits.response().text(), "shop-001");
+    assert_eq!(String::from_utf8_lossy(&fleet.backend(1).requests()[0].body), "body");
+    assert!(!site.log().contains("the version is stopped"), "it did not wait for the stop either");
+}
+
+#[test]
+fn at_the_end_all_processes_end() {
+    let yaml = format!("versions: {{shop-001: {{command: {}, env: {{MARK: \"${{WORD}}\"}}}}}}\n", command());
+    let mut site = Site::new().root("drain: {linger: 100ms}\n").env("WORD", "known").service("shop", &yaml).start();
+    let said = Said::parse(&site.get("shop.localhost", "/").text());
+    assert_eq!(said.mark, "known");
+    let mut slow = site.connect();
+    slow.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX-Pause-Ms: 500\r\n\r\n");
+    eventually("the request on its way", || (site.version("shop-001")["in_flight"] == 1).then_some(()));
+    site.signal("TERM");
+    assert_eq!(Said::parse(&slow.response().text()), said);
+    assert_eq!(site.wait(), Some(0));
+    assert!(!is_alive(said.pid));
+    assert!(!site.path().join("tidegate.sock").exists());
+}
+
+#[test]
+fn a_folder_of_services_that_is_gone_changes_nothing() {
+    let fleet = Fleet::of("shop", 1);
+    let site = shop(&Fleet::of("shop", 2));
+    site.edit_service("shop", &fleet.versions().replace("shop-001", "shop-003"));
+    fs::rename(site.path().join("services"), site.path().join("away")).expect("rename");
+    let error = eventually("the error", || site.rejected().into_iter().next());
+    assert!(error.contains("there is no folder"), "{error}");
+    assert_eq!(site.get("shop.localhost", "/").text(), "shop-001");
+    fs::rename(site.path().join("away"), site.path().join("services")).expect("rename");
+    eventually("the mending", || site.rejected().is_empty().then_some(()));
+    assert_eq!(site.get("shop.localhost", "/").text(), "shop-001");
 }

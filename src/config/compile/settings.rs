@@ -47,6 +47,10 @@ pub(crate) struct Compiled {
     /// The folder of the services, and where the file names it.
     pub(crate) services: PathBuf,
     pub(crate) services_at: Option<Span>,
+    /// Where the file names each address to listen on.
+    pub(crate) listeners_at: Vec<(SocketAddr, Span)>,
+    /// Where it names the access log.
+    pub(crate) access_log_at: Option<Span>,
     /// Whether the file itself names process ports.
     pub(crate) names_ports: bool,
 }
@@ -82,6 +86,8 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
         defaults: defaults(check, file.defaults.as_ref()),
         services,
         services_at: file.services.as_ref().map(|folder| folder.span),
+        listeners_at: listeners_at(file),
+        access_log_at: file.access_log.as_ref().map(|target| target.span),
         names_ports: file.process.as_ref().is_some_and(|process| process.ports.is_some()),
     }
 }
@@ -110,19 +116,18 @@ fn listeners(check: &mut Check, file: &RootFile) -> (Box<[SocketAddr]>, Box<[Soc
 }
 
 /// Two listeners cannot share a port on overlapping addresses.
+fn listeners_at(file: &RootFile) -> Vec<(SocketAddr, Span)> {
+    let lists = file.listen.iter().flat_map(|listen| [&listen.http, &listen.https]).flatten();
+    lists.flat_map(OneOrMany::as_slice).filter_map(place).collect()
+}
+
+fn place(word: &Spanned<Word>) -> Option<(SocketAddr, Span)> {
+    Some((word.as_str().parse().ok()?, word.span))
+}
+
 fn same_address(check: &mut Check, file: &RootFile, settings: &Settings) {
-    let mut places: Vec<(SocketAddr, Span)> = Vec::new();
-    let mut note = |word: &Spanned<Word>| {
-        if let Ok(address) = word.as_str().parse() {
-            places.push((address, word.span));
-        }
-    };
-    if let Some(listen) = &file.listen {
-        for list in [&listen.http, &listen.https].into_iter().flatten() {
-            list.as_slice().iter().for_each(&mut note);
-        }
-    }
-    file.admin.iter().for_each(&mut note);
+    let mut places = listeners_at(file);
+    places.extend(file.admin.as_ref().and_then(place));
     if let (None, [address], Some(admin)) = (&file.listen, &*settings.http, &file.admin)
         && settings.admin.is_some_and(|admin| overlap(admin, *address))
     {
