@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 /// How often deadlines are looked at.
 pub const TICK: Duration = Duration::from_millis(100);
 
-const NEVER: u64 = u64::MAX;
+/// The due time of what does not go off.
+pub const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one thread.
 #[derive(Debug)]
@@ -131,6 +132,19 @@ impl Alarm {
     pub fn set(&self, after: Duration) {
         let millis = u64::try_from((after + TICK).as_millis()).unwrap_or(NEVER);
         self.alarms.slots.borrow_mut()[self.key].due = self.alarms.now.get().saturating_add(millis);
+    }
+
+    /// When it goes off, on the thread's coarse clock ([`Alarms::now`]).
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        self.alarms.slots.borrow()[self.key].due
+    }
+
+    /// Goes off at `due` (of [`Self::due`]) at the latest.
+    pub fn at_latest(&self, due: u64) {
+        let mut slots = self.alarms.slots.borrow_mut();
+        let slot = &mut slots[self.key];
+        slot.due = slot.due.min(due);
     }
 
     /// Does not go off.

@@ -38,6 +38,7 @@ pub enum BodyError {
 pub struct Upload {
     received: Cell<u64>,
     finished: Cell<bool>,
+    awaited: Cell<bool>,
     problem: Cell<Option<UploadProblem>>,
 }
 
@@ -63,6 +64,12 @@ impl Upload {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished.get()
+    }
+
+    /// Whether the backend has taken all that came, and more is waited for.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.get()
     }
 
     /// What went wrong on the client's side, as the error to answer.
@@ -91,10 +98,42 @@ pub struct UploadStream {
     incoming: Incoming,
     upload: Rc<Upload>,
     limit: Option<u64>,
-    idle: Option<Duration>,
-    alarms: Rc<Alarms>,
-    alarm: Option<Alarm>,
+    patience: Patience,
     traffic: Arc<Traffic>,
+}
+
+/// Bounds how long the next piece of a body is waited for. The time in which nobody asks for it does not count: whoever
+/// reads a body may be held up itself.
+#[derive(Debug)]
+pub struct Patience {
+    limit: Option<Duration>,
+    alarms: Rc<Alarms>,
+    /// Made when something is first waited for: bodies that come at once cost none.
+    alarm: Option<Alarm>,
+    waiting: bool,
+}
+
+impl Patience {
+    /// For a body of which something has to come within every `limit`.
+    #[must_use]
+    pub fn new(limit: Option<Duration>, alarms: &Rc<Alarms>) -> Self {
+        Self { limit, alarms: Rc::clone(alarms), alarm: None, waiting: false }
+    }
+
+    /// Something came.
+    fn renew(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Nothing has come: whether that has lasted too long. The task is woken when it has.
+    fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        let Some(limit) = self.limit else { return false };
+        let alarm = self.alarm.get_or_insert_with(|| self.alarms.alarm());
+        if !std::mem::replace(&mut self.waiting, true) {
+            alarm.set(limit);
+        }
+        alarm.poll(cx).is_ready()
+    }
 }
 
 impl RequestBody {
@@ -116,9 +155,7 @@ impl RequestBody {
             incoming,
             upload: Rc::clone(&upload),
             limit,
-            idle,
-            alarms: Rc::clone(alarms),
-            alarm: None,
+            patience: Patience::new(idle, alarms),
             traffic: Arc::clone(traffic),
         };
         (Self::Stream(stream), upload)
@@ -162,9 +199,14 @@ impl UploadStream {
         if self.upload.problem.get().is_some() {
             return Poll::Ready(Some(Err(BodyError::Upload)));
         }
+        self.upload.awaited.set(false);
         loop {
             let data = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending => return self.poll_idle(cx),
+                Poll::Pending if self.patience.is_over(cx) => return self.fail(UploadProblem::Idle),
+                Poll::Pending => {
+                    self.upload.awaited.set(true);
+                    return Poll::Pending;
+                }
                 Poll::Ready(None) => {
                     self.upload.finished.set(true);
                     return Poll::Ready(None);
@@ -184,19 +226,8 @@ impl UploadStream {
             if self.incoming.is_end_stream() {
                 self.upload.finished.set(true);
             }
-            if let (Some(alarm), Some(idle)) = (&self.alarm, self.idle) {
-                alarm.set(idle);
-            }
+            self.patience.renew();
             return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-    }
-
-    /// Nothing has come; bounds how long that may last.
-    fn poll_idle(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if poll_idle(&mut self.alarm, &self.alarms, self.idle, cx) {
-            self.fail(UploadProblem::Idle)
-        } else {
-            Poll::Pending
         }
     }
 
@@ -234,14 +265,14 @@ pub struct Download {
     pub answer: Answer,
     /// Held to the last byte.
     pub lease: Lease,
-    /// Bounds the time between two frames.
-    pub idle: Option<Duration>,
+    /// Bounds the wait for the next frame.
+    pub patience: Patience,
     /// Goes off when the whole takes too long.
     pub total: Option<Alarm>,
-    /// The thread's deadlines.
-    pub alarms: Rc<Alarms>,
-    /// The deadline of the frame awaited, once one was.
-    pub alarm: Option<Alarm>,
+    /// The upload, which may go on beside.
+    pub upload: Rc<Upload>,
+    /// How far that was when last looked at.
+    pub uploaded: u64,
     /// Whether the client takes trailers.
     pub trailers: bool,
     /// What went wrong, to be told at the next poll.
@@ -346,14 +377,14 @@ impl Download {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        let Poll::Ready(received) = self.answer.poll(cx) else {
-            let stalled = poll_idle(&mut self.alarm, &self.alarms, self.idle, cx);
-            let overdue = self.total.as_ref().is_some_and(|total| total.poll(cx).is_ready());
-            return if stalled || overdue { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
-        };
-        if let (Some(alarm), Some(idle)) = (&self.alarm, self.idle) {
-            alarm.set(idle);
+        // First, for a body that always has something would never come to its end here.
+        if self.total.as_ref().is_some_and(|total| total.poll(cx).is_ready()) {
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
+        let Poll::Ready(received) = self.answer.poll(cx) else {
+            return if self.is_stalled(cx) { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
+        };
+        self.patience.renew();
         Poll::Ready(match received {
             Ok(Received::Data(data)) => Some(Ok(Frame::data(data))),
             Ok(Received::Trailers(mut trailers)) if self.trailers => {
@@ -369,16 +400,19 @@ impl Download {
             }
         })
     }
-}
 
-/// Whether nothing has come for `idle`. The alarm is made when something is first waited for: bodies that come at once
-/// cost none.
-fn poll_idle(alarm: &mut Option<Alarm>, alarms: &Rc<Alarms>, idle: Option<Duration>, cx: &Context<'_>) -> bool {
-    let Some(idle) = idle else { return false };
-    let alarm = alarm.get_or_insert_with(|| {
-        let alarm = alarms.alarm();
-        alarm.set(idle);
-        alarm
-    });
-    alarm.poll(cx).is_ready()
+    /// Nothing has come: whether that has lasted too long. A backend that still takes an upload need not answer meanwhile, and
+    /// for a client that rests in its upload the upload's own deadline is there.
+    fn is_stalled(&mut self, cx: &Context<'_>) -> bool {
+        if !self.patience.is_over(cx) {
+            return false;
+        }
+        let moves = self.upload.is_awaited() || self.upload.received() != self.uploaded;
+        if !self.answer.is_sending() || !moves {
+            return true;
+        }
+        self.uploaded = self.upload.received();
+        self.patience.renew();
+        self.patience.is_over(cx)
+    }
 }

@@ -17,6 +17,7 @@ const LINGER_BYTES: u64 = 1024 * 1024;
 pub struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
+    blocked: AtomicBool,
     unread_upload: AtomicBool,
     lingering: AtomicBool,
 }
@@ -32,6 +33,12 @@ impl Traffic {
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether something waits to be written until the client has taken what came before.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     /// Says that the client may still be sending a body that nobody reads. Closing at once would reset the connection and
@@ -77,6 +84,14 @@ impl<S> ClientIo<S> {
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
+
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.traffic.blocked.store(outcome.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(written)) = outcome {
+            Traffic::add(&self.traffic.written, written);
+        }
+        outcome
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
@@ -90,9 +105,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        Traffic::add(&self.traffic.written, written);
-        Poll::Ready(Ok(written))
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(outcome)
     }
 
     fn poll_write_vectored(
@@ -100,9 +114,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        Traffic::add(&self.traffic.written, written);
-        Poll::Ready(Ok(written))
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -110,7 +123,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        if outcome.is_pending() {
+            self.traffic.blocked.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Closes the write side; after an unread upload also reads and throws away until the client closes, or until

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::alarm::Alarm;
+use super::alarm::{Alarm, NEVER};
 use super::client_io::{ClientIo, Traffic};
 use super::handler::Handler;
 use super::worker::{Stage, Worker};
@@ -36,6 +36,8 @@ pub struct Phase {
     doing: Cell<Doing>,
     /// Of [`Traffic`], as of the last change.
     mark: Cell<u64>,
+    /// When the exchange has to be over, on the coarse clock.
+    until: Cell<u64>,
     limits: ClientLimits,
 }
 
@@ -48,7 +50,9 @@ enum Doing {
     /// A request is being served; the handler has deadlines of its own.
     Serving,
     /// A response is being sent; the client must take some of it now and then.
-    Sending(Duration),
+    Sending(Option<Duration>),
+    /// The whole response is with hyper, and the last of it on its way; as before.
+    Flushing(Option<Duration>),
     /// Closing, once the client stops sending.
     Lingering,
 }
@@ -56,7 +60,7 @@ enum Doing {
 impl Phase {
     fn new(alarm: Alarm, traffic: Arc<Traffic>, limits: ClientLimits) -> Self {
         alarm.set(limits.request_head);
-        Self { alarm, traffic, doing: Cell::new(Doing::Idle), mark: Cell::new(0), limits }
+        Self { alarm, traffic, doing: Cell::new(Doing::Idle), mark: Cell::new(0), until: Cell::new(NEVER), limits }
     }
 
     /// What passes through the client's socket.
@@ -68,23 +72,36 @@ impl Phase {
     /// A head has come.
     pub fn begin_request(&self) {
         self.doing.set(Doing::Serving);
+        self.until.set(NEVER);
         self.alarm.off();
     }
 
-    /// A response is on its way; the client must take some of it within every `idle`.
-    pub fn begin_response(&self, idle: Option<Duration>) {
-        if let Some(idle) = idle {
-            self.doing.set(Doing::Sending(idle));
-            self.mark.set(self.traffic.written());
-            self.alarm.set(idle);
+    /// A response is on its way; the client must take some of it within every `idle`, and all of it before `total`.
+    pub fn begin_response(&self, idle: Option<Duration>, total: Option<&Alarm>) {
+        self.until.set(total.map_or(NEVER, Alarm::due));
+        self.doing.set(Doing::Sending(idle));
+        self.watch_writing(idle);
+    }
+
+    /// The response has been handed over to hyper.
+    pub fn end_request(&self) {
+        // Until the client has taken the rest, the connection is not idle: a slow client would lose the end.
+        match self.doing.get() {
+            Doing::Sending(idle) => self.doing.set(Doing::Flushing(idle)),
+            _ => {
+                self.doing.set(Doing::Flushing(Some(self.limits.keep_alive)));
+                self.watch_writing(Some(self.limits.keep_alive));
+            }
         }
     }
 
-    /// The response has been handed over.
-    pub fn end_request(&self) {
-        self.doing.set(Doing::Idle);
-        self.mark.set(self.traffic.read());
-        self.alarm.set(self.limits.keep_alive);
+    fn watch_writing(&self, idle: Option<Duration>) {
+        self.mark.set(self.traffic.written());
+        match idle {
+            Some(idle) => self.alarm.set(idle),
+            None => self.alarm.off(),
+        }
+        self.alarm.at_latest(self.until.get());
     }
 
     /// Looks at what passed since the last look.
@@ -94,6 +111,11 @@ impl Phase {
             _ if self.traffic.is_lingering() => {
                 self.doing.set(Doing::Lingering);
                 self.alarm.set(LINGER);
+            }
+            Doing::Flushing(_) if !self.traffic.is_blocked() => {
+                self.doing.set(Doing::Idle);
+                self.mark.set(self.traffic.read());
+                self.alarm.set(self.limits.keep_alive);
             }
             Doing::Idle if self.traffic.read() != self.mark.get() => {
                 self.doing.set(Doing::Head);
@@ -106,12 +128,11 @@ impl Phase {
     /// Whether the connection did for too long what it is doing.
     fn is_overdue(&self, cx: &Context<'_>) -> bool {
         while self.alarm.poll(cx).is_ready() {
-            let written = self.traffic.written();
+            // The client is late only with what waits for it; that there is more to come is the backend's part.
+            let moves = self.traffic.written() != self.mark.get() || !self.traffic.is_blocked();
+            let moves = moves && self.alarm.alarms().now() < self.until.get();
             match self.doing.get() {
-                Doing::Sending(idle) if written != self.mark.get() => {
-                    self.mark.set(written);
-                    self.alarm.set(idle);
-                }
+                Doing::Sending(idle) | Doing::Flushing(idle) if moves => self.watch_writing(idle),
                 _ => return true,
             }
         }

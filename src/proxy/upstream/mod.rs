@@ -84,6 +84,12 @@ impl Outgoing {
         (!self.sending.has_begun()).then_some(self.sending)
     }
 
+    /// Whether the backend has all of the request that it will get.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.stopped || self.sending.is_done()
+    }
+
     /// Sends and waits for the head; informational responses are passed over.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
         if !self.stopped && !self.sending.is_done() {
@@ -166,6 +172,12 @@ impl Answer {
         let received = ready!(self.receiving.poll(connection, cx))?;
         self.give_back();
         Poll::Ready(Ok(received))
+    }
+
+    /// Whether the client's upload still goes on.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
     }
 
     /// Whether the last byte has been handed out.
