@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::alarm::{Alarm, Alarms};
+use super::alarm::{Alarm, Alarms, NEVER};
 use super::client_io::Traffic;
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -39,6 +39,7 @@ pub struct Upload {
     received: Cell<u64>,
     finished: Cell<bool>,
     awaited: Cell<bool>,
+    seen: Cell<u64>,
     problem: Cell<Option<UploadProblem>>,
 }
 
@@ -70,6 +71,11 @@ impl Upload {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.awaited.get()
+    }
+
+    /// Whether anything was received since this was last asked.
+    fn has_moved(&self) -> bool {
+        self.seen.replace(self.received.get()) != self.received.get()
     }
 
     /// What went wrong on the client's side, as the error to answer.
@@ -108,28 +114,29 @@ pub struct UploadStream {
 pub struct Patience {
     limit: Option<Duration>,
     alarms: Rc<Alarms>,
-    /// Made when something is first waited for: bodies that come at once cost none.
+    /// Made when something is first waited for: bodies that come at once cost none. Off while nothing is.
     alarm: Option<Alarm>,
-    waiting: bool,
 }
 
 impl Patience {
     /// For a body of which something has to come within every `limit`.
     #[must_use]
     pub fn new(limit: Option<Duration>, alarms: &Rc<Alarms>) -> Self {
-        Self { limit, alarms: Rc::clone(alarms), alarm: None, waiting: false }
+        Self { limit, alarms: Rc::clone(alarms), alarm: None }
     }
 
     /// Something came.
     fn renew(&mut self) {
-        self.waiting = false;
+        if let Some(alarm) = &self.alarm {
+            alarm.off();
+        }
     }
 
     /// Nothing has come: whether that has lasted too long. The task is woken when it has.
     fn is_over(&mut self, cx: &Context<'_>) -> bool {
         let Some(limit) = self.limit else { return false };
         let alarm = self.alarm.get_or_insert_with(|| self.alarms.alarm());
-        if !std::mem::replace(&mut self.waiting, true) {
+        if alarm.due() == NEVER {
             alarm.set(limit);
         }
         alarm.poll(cx).is_ready()
@@ -271,8 +278,6 @@ pub struct Download {
     pub total: Option<Alarm>,
     /// The upload, which may go on beside.
     pub upload: Rc<Upload>,
-    /// How far that was when last looked at.
-    pub uploaded: u64,
     /// Whether the client takes trailers.
     pub trailers: bool,
     /// What went wrong, to be told at the next poll.
@@ -394,7 +399,10 @@ impl Download {
             Ok(Received::Trailers(_) | Received::End) => None,
             Err(error) => {
                 // hyper drops what it has not sent yet as soon as it hears of this: the client gets that first.
-                self.failed = Some(BodyError::Download(error));
+                self.failed = Some(match error {
+                    ReceiveError::Upload => BodyError::Upload,
+                    error => BodyError::Download(error),
+                });
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -407,11 +415,9 @@ impl Download {
         if !self.patience.is_over(cx) {
             return false;
         }
-        let moves = self.upload.is_awaited() || self.upload.received() != self.uploaded;
-        if !self.answer.is_sending() || !moves {
+        if !self.answer.is_sending() || !(self.upload.is_awaited() || self.upload.has_moved()) {
             return true;
         }
-        self.uploaded = self.upload.received();
         self.patience.renew();
         self.patience.is_over(cx)
     }

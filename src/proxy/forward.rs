@@ -97,7 +97,6 @@ pub async fn forward(
         patience: Patience::new(timeouts.idle, alarms),
         total,
         upload: Rc::clone(upload),
-        uploaded: upload.received(),
         trailers,
         failed: None,
     };

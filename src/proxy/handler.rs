@@ -121,7 +121,7 @@ impl Handler {
                     if let Some(incoming) = incoming.take() {
                         self.discard(incoming);
                     }
-                    return Ok(response);
+                    return Ok(*response);
                 }
             };
             let policy = &service.policy;
@@ -196,7 +196,9 @@ impl Handler {
         }
         if let Some(redirect) = &policy.redirect {
             let location = redirect.location(parts.uri.path(), parts.uri.query());
-            return answer::redirect(redirect.status, &location).map(Step::Answer).ok_or(ProxyError::BadHost);
+            return answer::redirect(redirect.status, &location)
+                .map(|answer| Step::Answer(Box::new(answer)))
+                .ok_or(ProxyError::BadHost);
         }
         let choice = match found.target {
             Target::Preview { version, .. } => Choice { version, reason: Reason::Preview },
@@ -226,7 +228,7 @@ impl Handler {
 }
 
 enum Step<'r> {
-    Answer(Response<ResponseBody>),
+    Answer(Box<Response<ResponseBody>>),
     Forward(Decided<'r>),
 }
 

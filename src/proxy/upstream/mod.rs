@@ -165,8 +165,12 @@ impl Answer {
         if let Some(sending) = &mut self.sending
             && let Poll::Ready(outcome) = sending.poll(connection, cx)
         {
-            // Whether it went well or not, the answer has begun and is what counts.
-            self.keep &= outcome.is_ok();
+            match outcome {
+                Ok(()) => {}
+                // The backend has heard enough: its answer is what counts.
+                Err(Stopped::Closed) => self.keep = false,
+                Err(Stopped::Upload) => return Poll::Ready(Err(ReceiveError::Upload)),
+            }
             self.sending = None;
         }
         let received = ready!(self.receiving.poll(connection, cx))?;

@@ -22,6 +22,9 @@ pub enum ReceiveError {
     /// The connection ended before the body did.
     #[error("the connection ended in the middle of the body")]
     Short,
+    /// The client's upload failed, without which nobody knows what this answers.
+    #[error("the upload that goes on beside the body broke off")]
+    Upload,
     /// It is not framed as it says.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
