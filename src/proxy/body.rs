@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::alarm::{Alarm, Alarms};
+use super::alarm::{Alarm, Alarms, NEVER};
 use super::client_io::Traffic;
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -39,6 +39,7 @@ pub struct Upload {
     received: Cell<u64>,
     finished: Cell<bool>,
     awaited: Cell<bool>,
+    seen: Cell<u64>,
     problem: Cell<Option<UploadProblem>>,
 }
 
@@ -70,6 +71,11 @@ impl Upload {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.awaited.get()
+    }
+
+    /// Whether anything was received since this was last asked.
+    fn has_moved(&self) -> bool {
+        self.seen.replace(self.received.get()) != self.received.get()
     }
 
     /// What went wrong on the client's side, as the error to answer.
@@ -108,28 +114,29 @@ pub struct UploadStream {
 pub struct Patience {
     limit: Option<Duration>,
     alarms: Rc<Alarms>,
-    /// Made when something is first waited for: bodies that come at once cost none.
+    /// Made when something is first waited for: bodies that come at once cost none. Off while nothing is.
     alarm: Option<Alarm>,
-    waiting: bool,
 }
 
 impl Patience {
     /// For a body of which something has to come within every `limit`.
     #[must_use]
     pub fn new(limit: Option<Duration>, alarms: &Rc<Alarms>) -> Self {
-        Self { limit, alarms: Rc::clone(alarms), alarm: None, waiting: false }
+        Self { limit, alarms: Rc::clone(alarms), alarm: None }
     }
 
     /// Something came.
     fn renew(&mut self) {
-        self.waiting = false;
+        if let Some(alarm) = &self.alarm {
+            alarm.off();
+        }
     }
 
     /// Nothing has come: whether that has lasted too long. The task is woken when it has.
     fn is_over(&mut self, cx: &Context<'_>) -> bool {
         let Some(limit) = self.limit else { return false };
         let alarm = self.alarm.get_or_insert_with(|| self.alarms.alarm());
-        if !std::mem::replace(&mut self.waiting, true) {
+        if alarm.due() == NEVER {
             alarm.set(limit);
         }
         alarm.poll(cx).is_ready()
@@ -269,6 +276,8 @@ pub struct Download {
     pub patience: Patience,
     /// Goes off when the whole takes too long.
     pub total: Option<Alarm>,
+    /// The upload, which may go on beside.
+    pub upload: Rc<Upload>,
     /// Whether the client takes trailers.
     pub trailers: bool,
     /// What went wrong, to be told at the next poll.
@@ -378,7 +387,7 @@ impl Download {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
         let Poll::Ready(received) = self.answer.poll(cx) else {
-            return if self.patience.is_over(cx) { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
+            return if self.is_stalled(cx) { Poll::Ready(Some(Err(BodyError::Timeout))) } else { Poll::Pending };
         };
         self.patience.renew();
         Poll::Ready(match received {
@@ -390,10 +399,26 @@ impl Download {
             Ok(Received::Trailers(_) | Received::End) => None,
             Err(error) => {
                 // hyper drops what it has not sent yet as soon as it hears of this: the client gets that first.
-                self.failed = Some(BodyError::Download(error));
+                self.failed = Some(match error {
+                    ReceiveError::Upload => BodyError::Upload,
+                    error => BodyError::Download(error),
+                });
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         })
+    }
+
+    /// Nothing has come: whether that has lasted too long. A backend that still takes an upload need not answer meanwhile, and
+    /// for a client that rests in its upload the upload's own deadline is there.
+    fn is_stalled(&mut self, cx: &Context<'_>) -> bool {
+        if !self.patience.is_over(cx) {
+            return false;
+        }
+        if !self.answer.is_sending() || !(self.upload.is_awaited() || self.upload.has_moved()) {
+            return true;
+        }
+        self.patience.renew();
+        self.patience.is_over(cx)
     }
 }

@@ -128,7 +128,9 @@ impl Phase {
     /// Whether the connection did for too long what it is doing.
     fn is_overdue(&self, cx: &Context<'_>) -> bool {
         while self.alarm.poll(cx).is_ready() {
-            let moves = self.traffic.written() != self.mark.get() && self.alarm.alarms().now() < self.until.get();
+            // The client is late only with what waits for it; that there is more to come is the backend's part.
+            let moves = self.traffic.written() != self.mark.get() || !self.traffic.is_blocked();
+            let moves = moves && self.alarm.alarms().now() < self.until.get();
             match self.doing.get() {
                 Doing::Sending(idle) | Doing::Flushing(idle) if moves => self.watch_writing(idle),
                 _ => return true,

@@ -12,7 +12,6 @@ use http::request::Parts;
 use super::body::{BodyError, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
-use super::upstream::ReceiveError;
 use super::worker::Worker;
 use crate::lifecycle::unit::Unit;
 use crate::live::ServiceState;
@@ -153,7 +152,7 @@ impl Exchange {
     /// The body broke off.
     pub fn broken(&mut self, error: &BodyError) {
         self.failure = Some(match error {
-            BodyError::Upload | BodyError::Download(ReceiveError::Upload) => ("client", "http_request_error"),
+            BodyError::Upload => ("client", "http_request_error"),
             BodyError::Download(_) => ("upstream", "http_response_incomplete"),
             BodyError::Timeout => ("upstream", "connection_read_timeout"),
         });

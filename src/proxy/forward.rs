@@ -91,9 +91,16 @@ pub async fn forward(
     let mut headers = head.headers;
     clean_response(&mut headers, trailers);
     call.phase.begin_response(timeouts.idle, total.as_ref());
-    let patience = Patience::new(timeouts.idle, alarms);
-    let mut response =
-        Response::new(ResponseBody::download(Download { answer, lease, patience, total, trailers, failed: None }));
+    let download = Download {
+        answer,
+        lease,
+        patience: Patience::new(timeouts.idle, alarms),
+        total,
+        upload: Rc::clone(upload),
+        trailers,
+        failed: None,
+    };
+    let mut response = Response::new(ResponseBody::download(download));
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     Ok(Some((instance, response)))
@@ -220,27 +227,28 @@ impl Call<'_> {
         Err(error)
     }
 
-    /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, the backend only
-    /// has to take some of it within every idle timeout. Where the client is waited for, the body's own deadline decides.
+    /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, the
+    /// backend only has to take some of it within every idle timeout. Where the client is waited for, the body's own
+    /// deadline decides.
     async fn response(&self, outgoing: &mut Outgoing, upload: &Upload) -> Result<Result<Head, SendError>, ProxyError> {
         let timeouts = &self.policy.timeouts;
         let look = match timeouts.idle {
             Some(idle) if !upload.is_finished() => Some(timeouts.response_head.map_or(idle, |head| head.min(idle))),
             _ => timeouts.response_head,
         };
-        let mut seen = (upload.received(), upload.is_finished());
+        let mut seen = (upload.received(), outgoing.is_sent());
         let mut waited = Duration::ZERO;
         loop {
             match self.worker.alarms.within(look, poll_fn(|cx| outgoing.poll_head(cx))).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Elapsed) => {
-                    let now = (upload.received(), upload.is_finished());
+                    let now = (upload.received(), outgoing.is_sent());
                     if now != seen || upload.is_awaited() {
                         (seen, waited) = (now, Duration::ZERO);
                         continue;
                     }
                     waited += look.unwrap_or_default();
-                    let limit = if upload.is_finished() { timeouts.response_head } else { timeouts.idle };
+                    let limit = if outgoing.is_sent() { timeouts.response_head } else { timeouts.idle };
                     if limit.is_some_and(|limit| waited >= limit) {
                         return Err(ProxyError::ResponseTimeout);
                     }

@@ -127,6 +127,28 @@ fn both_ways_stream() {
     }
 }
 
+/// A backend that has begun its answer and reads on need not say more meanwhile.
+#[test]
+fn an_upload_streams_on_while_the_answer_has_begun() {
+    let backend = Backend::serving(|mut raw, _| {
+        let mut request = raw.head();
+        raw.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        raw.body(&mut request, false).expect("all of it");
+        raw.send(format!("{:05}", request.body.len()));
+    });
+    let site = before(&backend, "timeouts: {idle: 300ms}");
+    let mut client = site.connect();
+    client.send(post("/", CHUNKED));
+    let mut answer = client.head();
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_millis(100));
+        client.send("5\r\nhello\r\n");
+    }
+    client.send("0\r\n\r\n");
+    client.body(&mut answer, true).expect("the answer");
+    assert_eq!(answer.text(), "00040");
+}
+
 #[test]
 fn rule_6_an_answer_that_breaks_off_has_no_clean_end() {
     for (what, sent) in [

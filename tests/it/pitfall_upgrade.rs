@@ -129,16 +129,6 @@ fn rule_3_without_a_101_there_is_no_tunnel() {
 }
 
 #[test]
-fn rule_3_a_refused_upgrade_leaves_no_connection_for_others() {
-    let backend = Backend::saying("no");
-    let site = before(&backend, "");
-    let mut client = site.connect();
-    assert_eq!(client.ask(get("/", SHAKE)).status(), 200);
-    assert_eq!(client.ask(get("/", "")).status(), 200);
-    assert_eq!(backend.connections(), 2);
-}
-
-#[test]
 fn rule_3_an_upgraded_connection_never_returns_to_the_pool() {
     let backend = echo();
     let site = before(&backend, "");

@@ -84,6 +84,12 @@ impl Outgoing {
         (!self.sending.has_begun()).then_some(self.sending)
     }
 
+    /// Whether the backend has all of the request that it will get.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.stopped || self.sending.is_done()
+    }
+
     /// Sends and waits for the head; informational responses are passed over.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
         if !self.stopped && !self.sending.is_done() {
@@ -160,21 +166,23 @@ impl Answer {
         if let Some(sending) = &mut self.sending
             && let Poll::Ready(outcome) = sending.poll(connection, cx)
         {
-            self.sending = None;
             match outcome {
                 Ok(()) => {}
-                // The answer has begun, and is what counts.
+                // The backend has heard enough: its answer is what counts.
                 Err(Stopped::Closed) => self.keep = false,
-                // The client broke off, and whatever it sends is all that hyper looks at meanwhile.
-                Err(Stopped::Upload) => {
-                    self.connection = None;
-                    return Poll::Ready(Err(ReceiveError::Upload));
-                }
+                Err(Stopped::Upload) => return Poll::Ready(Err(ReceiveError::Upload)),
             }
+            self.sending = None;
         }
         let received = ready!(self.receiving.poll(connection, cx))?;
         self.give_back();
         Poll::Ready(Ok(received))
+    }
+
+    /// Whether the client's upload still goes on.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
     }
 
     /// Whether the last byte has been handed out.

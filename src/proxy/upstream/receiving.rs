@@ -22,8 +22,8 @@ pub enum ReceiveError {
     /// The connection ended before the body did.
     #[error("the connection ended in the middle of the body")]
     Short,
-    /// The client's upload, which was still going on, broke off.
-    #[error("the request's body broke off")]
+    /// The client's upload failed, without which nobody knows what this answers.
+    #[error("the upload that goes on beside the body broke off")]
     Upload,
     /// It is not framed as it says.
     #[error(transparent)]
