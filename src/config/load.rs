@@ -53,6 +53,17 @@ impl Loaded {
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)
     }
+
+    /// Notes that the snapshot was refused when it should come into force: what is known of the services is what was known
+    /// `before`, for nothing that is new in them has run.
+    pub fn refuse(&mut self, before: Self, why: Diagnostic) {
+        self.snapshot = None;
+        self.diagnostics.push(why);
+        self.watch.extend(before.watch);
+        self.watch.sort();
+        self.watch.dedup();
+        self.memory = before.memory;
+    }
 }
 
 /// Loads everything. `in_force` are the versions that run; those of the previous snapshot need not be among them.

@@ -14,7 +14,7 @@ use super::publish;
 use super::standing::Standing;
 use crate::config::compile::Identities;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::load::{Loaded, load};
+use crate::config::load::{Loaded, Places, load};
 use crate::lifecycle::units::Units;
 use crate::live::{Live, Published};
 use crate::model::settings::{AccessLogTarget, Settings};
@@ -147,14 +147,15 @@ impl Reloader {
     /// Reads the files and puts in force what can be. True if anything came into force.
     pub fn reload(&mut self) -> bool {
         let live = self.published.load();
-        self.loaded = load(&self.root, Some(&self.loaded), &in_force(&live));
-        let outcome = match self.loaded.snapshot.clone() {
-            Some(snapshot) if differs(&live.snapshot, &snapshot) => self.put_in_force(&live, snapshot),
+        let loaded = load(&self.root, Some(&self.loaded), &in_force(&live));
+        let outcome = match loaded.snapshot.clone() {
+            Some(snapshot) if differs(&live.snapshot, &snapshot) => self.put_in_force(&live, snapshot, &loaded.places),
             _ => Ok(false),
         };
         drop(live);
-        let changed = outcome.unwrap_or_else(|diagnostic| {
-            self.loaded.diagnostics.push(*diagnostic);
+        let before = std::mem::replace(&mut self.loaded, loaded);
+        let changed = outcome.unwrap_or_else(|why| {
+            self.loaded.refuse(before, *why);
             false
         });
         self.note(changed);
@@ -179,8 +180,7 @@ impl Reloader {
         self.units.stop().await;
     }
 
-    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<bool, Box<Diagnostic>> {
-        let places = &self.loaded.places;
+    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>, places: &Places) -> Result<bool, Box<Diagnostic>> {
         let settings = &snapshot.settings;
         let access = if settings.access_log == live.snapshot.settings.access_log {
             live.access.clone()

@@ -500,3 +500,26 @@ fn a_folder_of_services_that_is_gone_changes_nothing() {
     eventually("the mending", || site.rejected().is_empty().then_some(()));
     assert_eq!(site.get("shop.localhost", "/").text(), "shop-001");
 }
+
+#[test]
+fn a_version_that_never_came_into_force_may_still_change() {
+    let fleet = Fleet::of("shop", 1);
+    let site = Site::new().service("shop", &fleet.versions()).start();
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = stranger.local_addr().expect("an address");
+    site.write_root(&format!("listen: {{http: [127.0.0.1:0, \"{taken}\"]}}\nthreads: 2\n"));
+    eventually("the refusal", || site.rejected().into_iter().next());
+    let yaml =
+        |url: &str| format!("weights: {{shop-002: 100}}\n{}  shop-002: {{urls: [\"{url}\"]}}\n", fleet.versions());
+    // While the address is taken nothing comes into force, this version neither.
+    site.write_service("shop", &yaml("http://127.0.0.1:1"));
+    site.reload();
+    let second = Backend::saying("second");
+    site.write_service("shop", &yaml(&second.url()));
+    site.reload();
+    assert_eq!(site.rejected().len(), 1, "{:?}", site.rejected());
+    drop(stranger);
+    site.reload();
+    assert_eq!(site.rejected(), Vec::<String>::new());
+    assert_eq!(site.get("shop.localhost", "/").text(), "second");
+}
