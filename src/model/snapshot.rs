@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::host::HostPattern;
 use super::path::PathPrefix;
 use super::route::{Route, RouteMatch, RouteTable, Target};
 use super::service::Service;
@@ -73,6 +74,13 @@ impl Snapshot {
         Some(found)
     }
 
+    /// The hosts that a service has without being told so: its default domain, and the preview domains of its versions.
+    pub fn own_hosts<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = HostPattern> + 's {
+        let previews = service.versions.iter().filter(|version| version.preview != Preview::Off);
+        let labels = std::iter::once(service.name.as_str()).chain(previews.map(|version| version.name.as_str()));
+        labels.map(|label| own_domain(label, &self.settings).host)
+    }
+
     /// Whether any route is on this normalised host.
     #[must_use]
     pub fn knows_host(&self, host: &str) -> bool {
@@ -94,6 +102,6 @@ pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 fn own_domain(label: &str, settings: &Settings) -> Route {
-    let host = super::host::HostPattern::Exact(format!("{label}.{}", settings.base_domain).into());
+    let host = HostPattern::Exact(format!("{label}.{}", settings.base_domain).into());
     Route { host, path: PathPrefix::root(), strip: false }
 }

@@ -54,8 +54,9 @@ fn certificates(snapshot: &Snapshot) -> CertificateStore {
     let mut store = CertificateStore::default();
     for service in &snapshot.services {
         if let Some(pair) = &service.certificate {
-            for route in &service.routes {
-                store.insert(&route.host, Arc::clone(pair));
+            let routed = service.routes.iter().map(|route| route.host.clone());
+            for host in snapshot.own_hosts(service).chain(routed) {
+                store.insert(&host, Arc::clone(pair));
             }
         }
     }
