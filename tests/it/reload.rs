@@ -11,6 +11,7 @@ use crate::support::eventually;
 use crate::support::process::{Said, command, is_alive};
 use crate::support::raw::Raw;
 use crate::support::site::{Site, replace};
+use crate::support::tls;
 
 /// Makes an edit that turns the shop from one version to another, back and forth, and waits each time until that is what
 /// clients see, on an open connection.
@@ -522,4 +523,45 @@ fn a_version_that_never_came_into_force_may_still_change() {
     site.reload();
     assert_eq!(site.rejected(), Vec::<String>::new());
     assert_eq!(site.get("shop.localhost", "/").text(), "second");
+}
+
+#[test]
+fn a_half_written_pair_keeps_the_last_good_one() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let fixture = |name: &str| fs::read_to_string(fixtures.join(name)).expect("a fixture");
+    let (pem, key) = (fixture("shop.pem"), fixture("shop.key"));
+    let fleet = Fleet::of("shop", 2);
+    let yaml = |weights: &[f64]| {
+        format!("tls: {{certificate: ../certs/shop.pem, key: ../certs/shop.key}}\n{}", fleet.file(weights))
+    };
+    let site = Site::new().file("certs/shop.pem", &pem).file("certs/shop.key", &key);
+    let site = site.service("shop", &yaml(&[100.0, 0.0])).start();
+    site.write_root("listen: {http: 127.0.0.1:0, https: 127.0.0.2:0}\nthreads: 2\n");
+    let https = eventually("the listener", || {
+        let urls = site.listen();
+        urls.iter().find_map(|url| url.strip_prefix("https://")?.parse::<std::net::SocketAddr>().ok())
+    });
+    let get = || tls::get(https, "shop.localhost", "/");
+    let (answer, certificate) = get().expect("a handshake");
+    assert!(answer.ends_with("shop-001"), "{answer}");
+    for (file, half) in [("shop.pem", &pem[..pem.len() / 2]), ("shop.key", &fixture("other.key"))] {
+        fs::write(site.path().join("certs").join(file), half).expect("write");
+        let error = eventually("the error", || site.rejected().into_iter().next());
+        assert!(error.contains("services/shop.yaml:1:"), "{error}");
+        assert_eq!(get().expect("the last good pair").1, certificate);
+        // Nothing else of that file comes into force either, until it is mended.
+        site.write_service("shop", &yaml(&[0.0, 100.0]));
+        site.reload();
+        assert!(get().expect("the last good pair").0.ends_with("shop-001"));
+        site.write_service("shop", &yaml(&[100.0, 0.0]));
+        fs::write(site.path().join("certs").join(file), if file == "shop.pem" { &pem } else { &key }).expect("write");
+        eventually("the mending", || site.rejected().is_empty().then_some(()));
+    }
+    assert!(tls::get(https, "shop-002.localhost", "/").expect("previews too").0.ends_with("shop-002"));
+    assert!(tls::get(https, "nobody.localhost", "/").is_err(), "there is no certificate for that name");
+    // Without the pair there is no TLS for the service any more.
+    site.edit_service("shop", &fleet.file(&[100.0, 0.0]));
+    assert!(get().is_err());
+    site.edit_service("shop", &yaml(&[100.0, 0.0]));
+    assert_eq!(get().expect("a handshake").1, certificate);
 }

@@ -7,6 +7,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod site;
+pub(crate) mod tls;
 pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};
