@@ -6,11 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::backend::{Backend, Fleet};
+use crate::support::backend::Fleet;
 use crate::support::eventually;
-use crate::support::process::{Said, command, is_alive};
-use crate::support::raw::Raw;
-use crate::support::site::{Site, replace};
+use crate::support::site::Site;
 use crate::support::tls;
 
 /// Makes an edit that turns the shop from one version to another, back and forth, and waits each time until that is what
@@ -120,38 +118,6 @@ fn a_file_that_comes_and_goes_is_a_service_that_does() {
     assert_eq!(site.status()["services"].as_array().expect("a list").len(), 1);
 }
 
-/// An edit of `listen` that is refused, for an address is taken, and a way to have it tried again that is no edit.
-fn assert_tries_again(order: impl FnOnce(&Site)) {
-    let fleet = Fleet::of("shop", 1);
-    let site = Site::new().service("shop", &fleet.versions()).start();
-    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let taken = stranger.local_addr().expect("an address");
-    site.write_root(&format!("listen: {{http: [127.0.0.1:0, \"{taken}\"]}}\nthreads: 2\n"));
-    let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains(&format!("tidegate.yaml:1:30: cannot listen on {taken}")), "{error}");
-    assert_eq!(site.listen(), [format!("http://{}", site.http())]);
-    assert_eq!(site.get("shop.localhost", "/").text(), "shop-001", "the old state serves on");
-    drop(stranger);
-    order(&site);
-    eventually("the address", || (site.listen().len() == 2).then_some(()));
-    assert_eq!(Raw::connect(taken).get("shop.localhost", "/").text(), "shop-001");
-    assert_eq!(site.rejected(), Vec::<String>::new());
-}
-
-#[test]
-fn sighup_reads_the_files_again() {
-    assert_tries_again(|site| site.signal("HUP"));
-}
-
-#[test]
-fn so_does_the_admin_api() {
-    assert_tries_again(|site| {
-        let answer = site.reload();
-        assert_eq!((&answer["changed"], &answer["rejected"]), (&true.into(), &false.into()), "{answer}");
-        assert_eq!(answer["generation"], site.generation());
-    });
-}
-
 #[test]
 fn a_reload_without_an_edit_changes_nothing() {
     let fleet = Fleet::of("shop", 1);
@@ -164,88 +130,6 @@ fn a_reload_without_an_edit_changes_nothing() {
     assert_eq!(site.reload()["changed"], false);
     assert_eq!(site.generation(), before);
     assert_eq!(site.metrics().get("tidegate_config_reloads_total{result=\"accepted\"}"), 1.0);
-}
-
-#[test]
-fn listeners_come_and_go() {
-    let fleet = Fleet::of("shop", 1);
-    let site = Site::new().service("shop", &fleet.versions()).start();
-    let listen = |list: &str| {
-        site.write_root(&format!("listen: {list}\nthreads: 2\n"));
-        site.reload();
-        assert_eq!(site.rejected(), Vec::<String>::new(), "{list}");
-        let addresses = site.listen().into_iter().filter_map(|url| url.strip_prefix("http://")?.parse().ok());
-        addresses.collect::<Vec<std::net::SocketAddr>>()
-    };
-    let mut open = site.connect();
-    let two = listen("{http: [127.0.0.1:0, 127.0.0.2:0]}");
-    assert_eq!(two.len(), 2);
-    assert!(two.contains(&site.http()), "what is listened on already is left as it is");
-    for address in &two {
-        assert_eq!(Raw::connect(*address).get("shop.localhost", "/").text(), "shop-001");
-    }
-    let other = listen("{http: 127.0.0.3:0}");
-    assert_eq!(other.len(), 1);
-    assert_eq!(Raw::connect(other[0]).get("shop.localhost", "/").text(), "shop-001");
-    assert_eq!(open.get("shop.localhost", "/").text(), "shop-001", "a connection outlives its listener");
-    for left in two {
-        eventually("the end of listening", || std::net::TcpStream::connect(left).is_err().then_some(()));
-    }
-    assert_eq!(listen("{https: 127.0.0.1:0}"), []);
-    assert!(site.listen()[0].starts_with("https://"), "{:?}", site.listen());
-}
-
-#[test]
-fn an_address_that_overlaps_the_one_left_takes_its_place() {
-    let fleet = Fleet::of("shop", 1);
-    let site = Site::new().service("shop", &fleet.versions()).start();
-    let (http, port) = (site.http(), site.http().port());
-    let mut open = site.connect();
-    for list in [
-        format!("{{http: \"0.0.0.0:{port}\"}}"),
-        format!("{{http: \"{http}\"}}"),
-        format!("{{https: \"{http}\"}}"),
-        format!("{{http: \"{http}\"}}"),
-        format!("{{http: \"[::]:{port}\"}}"),
-        format!("{{http: [\"127.0.0.1:{port}\", \"127.0.0.2:{port}\"]}}"),
-    ] {
-        site.write_root(&format!("listen: {list}\nthreads: 2\n"));
-        site.reload();
-        assert_eq!(site.rejected(), Vec::<String>::new(), "{list}");
-        if !list.contains("https") {
-            assert_eq!(Raw::connect(http).get("shop.localhost", "/").text(), "shop-001", "{list}");
-        }
-        assert_eq!(open.get("shop.localhost", "/").status(), 200);
-    }
-    let stranger = std::net::TcpListener::bind(http);
-    assert!(stranger.is_err(), "nobody shares our port");
-}
-
-#[test]
-fn connections_keep_coming_while_a_listener_is_replaced() {
-    let fleet = Fleet::of("shop", 1);
-    let site = Site::new().service("shop", &fleet.versions()).start();
-    let http = site.http();
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let served = std::thread::scope(|scope| {
-        let client = scope.spawn(|| {
-            let mut served = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                assert_eq!(Raw::connect(http).get("shop.localhost", "/").status(), 200);
-                served += 1;
-            }
-            served
-        });
-        for round in 0..20 {
-            let address = if round % 2 == 0 { "0.0.0.0" } else { "127.0.0.1" };
-            site.write_root(&format!("listen: {{http: \"{address}:{}\"}}\nthreads: 2\n", http.port()));
-            site.reload();
-        }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        client.join().expect("no connection is lost")
-    });
-    assert!(served > 0);
-    assert_eq!(site.rejected(), Vec::<String>::new());
 }
 
 #[test]
@@ -370,125 +254,6 @@ fn a_broken_file_holds_back_that_service_only_at_the_start_too() {
 }
 
 #[test]
-fn what_makes_a_version_never_changes() {
-    let fleet = Fleet::of("shop", 2);
-    let other = Backend::saying("other");
-    let site = Site::new().service("shop", &format!("last_version: 7\n{}", fleet.file(&[100.0, 0.0]))).start();
-    let changed = fleet.file(&[0.0, 100.0]).replace(&fleet.backend(1).url(), &other.url());
-    site.write_service("shop", &format!("last_version: 7\n{changed}"));
-    let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains("shop.yaml:4:20: `urls` of shop-001 has changed"), "{error}");
-    assert!(error.contains("as a new version `shop-008`"), "{error}");
-    assert_eq!(site.get("shop.localhost", "/").text(), "shop-001", "weights of the same edit wait with it");
-    let both = changed.replace("shop-001", "shop-008") + fleet.only(&[1]).trim_start_matches("versions:\n");
-    site.edit_service("shop", &both);
-    assert_eq!(site.get("shop-008.localhost", "/").text(), "other");
-    assert_eq!(site.rejected(), Vec::<String>::new());
-}
-
-#[test]
-fn versions_are_started_when_they_come_and_stopped_when_they_go() {
-    let command = command();
-    let yaml = |weights: &str, versions: &[(&str, &str)]| {
-        let lines = versions.iter().map(|(name, mark)| {
-            format!("  {name}: {{command: {command}, env: {{MARK: {mark}}}, stop: {{grace: 5s}}}}\n")
-        });
-        format!("weights: {{{weights}}}\nversions:\n{}", lines.collect::<String>())
-    };
-    let (one, two) = (("shop-001", "one"), ("shop-002", "two"));
-    let site = Site::new().service("shop", &yaml("shop-001: 100", &[one])).start();
-    let ask = |raw: &mut Raw| {
-        let answer = raw.get("shop.localhost", "/");
-        assert_eq!(answer.status(), 200, "{}", answer.text());
-        Said::parse(&answer.text())
-    };
-    let mut open = site.connect();
-    let first = ask(&mut open);
-    assert_eq!((first.version.as_str(), first.mark.as_str()), ("shop-001", "one"));
-    // Its other settings can be tuned without a new start.
-    site.edit_service("shop", &yaml("shop-001: 100", &[one]).replace("grace: 5s", "grace: 6s"));
-    assert_eq!(ask(&mut open), first);
-
-    site.edit_service("shop", &yaml("shop-002: 100", &[one, two]));
-    let second = ask(&mut open);
-    assert_eq!(
-        (second.version.as_str(), second.mark.as_str()),
-        ("shop-002", "two"),
-        "the request waited for the start"
-    );
-    assert!(is_alive(first.pid) && is_alive(second.pid));
-
-    // A request on its way when its version is removed is answered by that version.
-    let mut slow = site.connect();
-    slow.send("GET / HTTP/1.1\r\nHost: shop-001.localhost\r\nX-Pause-Ms: 700\r\n\r\n");
-    eventually("the request on its way", || (site.version("shop-001")["in_flight"] == 1).then_some(()));
-    site.edit_service("shop", &yaml("shop-002: 100", &[two]));
-    assert!(is_alive(first.pid), "it drains");
-    assert_eq!(Said::parse(&slow.response().text()), first);
-    eventually("the process's end", || (!is_alive(first.pid)).then_some(()));
-    assert_eq!(ask(&mut open), second);
-    assert_eq!(site.get("shop-001.localhost", "/").status(), 404);
-    eventually("the log of it", || site.log().contains("the version is stopped").then_some(()));
-
-    // The name of a version that is gone may come back, as a new process.
-    site.edit_service("shop", &yaml("shop-001: 100", &[one, two]));
-    let again = ask(&mut open);
-    assert_eq!(again.version, "shop-001");
-    assert_ne!(again.pid, first.pid);
-    fs::remove_file(site.service("shop")).expect("remove");
-    eventually("both processes' end", || (!is_alive(again.pid) && !is_alive(second.pid)).then_some(()));
-}
-
-#[test]
-fn an_environment_that_changed_is_a_version_that_changed() {
-    let yaml = format!("versions:\n  shop-001: {{command: {}, env: {{A: b}}, env_file: shop.env}}\n", command());
-    let site = Site::new().file("services/shop.env", "MARK=one\n").service("shop", &yaml).start();
-    let said = Said::parse(&site.get("shop.localhost", "/").text());
-    assert_eq!(said.mark, "one");
-    replace(&site.path().join("services/shop.env"), "MARK=two\n");
-    let error = eventually("the refusal", || site.rejected().into_iter().next());
-    assert!(error.contains("`env` of shop-001 has changed") && error.contains("`shop-002`"), "{error}");
-    assert!(!error.contains("two") && !site.log().contains("MARK"), "values are never shown");
-    assert_eq!(Said::parse(&site.get("shop.localhost", "/").text()), said);
-    replace(&site.path().join("services/shop.env"), "MARK=one\n");
-    eventually("the mending", || site.rejected().is_empty().then_some(()));
-    assert_eq!(Said::parse(&site.get("shop.localhost", "/").text()), said);
-}
-
-#[test]
-fn a_request_that_waits_for_a_version_goes_elsewhere_when_that_is_removed() {
-    let fleet = Fleet::of("shop", 1);
-    // Never ready, and deaf to its signal.
-    let deaf = "{command: [sh, -c, \"trap '' TERM; sleep 600 & wait; wait\"], stop: {grace: 8s}}";
-    let yaml = format!("weights: {{shop-002: 100}}\n{}  shop-002: {deaf}\n", fleet.versions());
-    let site = Site::new().service("shop", &yaml).start();
-    let mut waits = site.connect();
-    waits.send("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 4\r\n\r\nbody");
-    eventually("the wait", || site.version("shop-002")["why"].as_str().map(|why| assert!(why.contains("wait for it"))));
-    assert_eq!(site.version("shop-002")["state"], "starting");
-    site.edit_service("shop", &fleet.versions());
-    assert_eq!(waits.response().text(), "shop-001");
-    assert_eq!(String::from_utf8_lossy(&fleet.backend(1).requests()[0].body), "body");
-    assert!(!site.log().contains("the version is stopped"), "it did not wait for the stop either");
-}
-
-#[test]
-fn at_the_end_all_processes_end() {
-    let yaml = format!("versions: {{shop-001: {{command: {}, env: {{MARK: \"${{WORD}}\"}}}}}}\n", command());
-    let mut site = Site::new().root("drain: {linger: 100ms}\n").env("WORD", "known").service("shop", &yaml).start();
-    let said = Said::parse(&site.get("shop.localhost", "/").text());
-    assert_eq!(said.mark, "known");
-    let mut slow = site.connect();
-    slow.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX-Pause-Ms: 500\r\n\r\n");
-    eventually("the request on its way", || (site.version("shop-001")["in_flight"] == 1).then_some(()));
-    site.signal("TERM");
-    assert_eq!(Said::parse(&slow.response().text()), said);
-    assert_eq!(site.wait(), Some(0));
-    assert!(!is_alive(said.pid));
-    assert!(!site.path().join("tidegate.sock").exists());
-}
-
-#[test]
 fn a_folder_of_services_that_is_gone_changes_nothing() {
     let fleet = Fleet::of("shop", 1);
     let site = shop(&Fleet::of("shop", 2));
@@ -500,29 +265,6 @@ fn a_folder_of_services_that_is_gone_changes_nothing() {
     fs::rename(site.path().join("away"), site.path().join("services")).expect("rename");
     eventually("the mending", || site.rejected().is_empty().then_some(()));
     assert_eq!(site.get("shop.localhost", "/").text(), "shop-001");
-}
-
-#[test]
-fn a_version_that_never_came_into_force_may_still_change() {
-    let fleet = Fleet::of("shop", 1);
-    let site = Site::new().service("shop", &fleet.versions()).start();
-    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let taken = stranger.local_addr().expect("an address");
-    site.write_root(&format!("listen: {{http: [127.0.0.1:0, \"{taken}\"]}}\nthreads: 2\n"));
-    eventually("the refusal", || site.rejected().into_iter().next());
-    let yaml =
-        |url: &str| format!("weights: {{shop-002: 100}}\n{}  shop-002: {{urls: [\"{url}\"]}}\n", fleet.versions());
-    // While the address is taken nothing comes into force, this version neither.
-    site.write_service("shop", &yaml("http://127.0.0.1:1"));
-    site.reload();
-    let second = Backend::saying("second");
-    site.write_service("shop", &yaml(&second.url()));
-    site.reload();
-    assert_eq!(site.rejected().len(), 1, "{:?}", site.rejected());
-    drop(stranger);
-    site.reload();
-    assert_eq!(site.rejected(), Vec::<String>::new());
-    assert_eq!(site.get("shop.localhost", "/").text(), "second");
 }
 
 #[test]
