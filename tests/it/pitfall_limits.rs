@@ -264,3 +264,24 @@ fn rule_18_idle_connections_and_tunnels_cost_little() {
     let tunnel = connections("Connection: upgrade\r\nUpgrade: websocket\r\n");
     assert!(tunnel < 64 * 1024, "{tunnel} bytes per tunnel");
 }
+
+/// Requests without end from one who reads no answers: neither of them piles up.
+#[test]
+fn rule_18_pipelined_requests_whose_answers_nobody_reads_stay_with_the_client() {
+    let backend = Backend::answering(|_| ok(&"x".repeat(10_000)));
+    let site = before(&backend, "");
+    for host in [HOST, "nobody.localhost"] {
+        for _ in 0..2 {
+            site.get(host, "/");
+        }
+        let rss = site.memory_kib("RssAnon");
+        let mut client = site.connect();
+        client.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("timeout");
+        let many = format!("GET / HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\n\r\n").repeat(1000);
+        let sent = (0..1000).take_while(|_| client.try_send(many.as_bytes())).count();
+        let grown = site.memory_kib("RssAnon").saturating_sub(rss);
+        assert!(grown < 4 * 1024 && sent < 1000, "{host}: {grown} KiB more, {sent} thousand requests");
+        drop(client);
+        eventually("the connection's end", || (site.status()["connections"] == 0).then_some(()));
+    }
+}
