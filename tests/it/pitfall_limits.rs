@@ -105,7 +105,7 @@ fn rule_9_connections_have_a_largest_number() {
 
 /// Sends `total` bytes unless the other side stops taking them, and tells how many it took.
 fn pour(raw: &mut Raw, total: usize) -> usize {
-    raw.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("timeout");
+    raw.stream.set_write_timeout(Some(Duration::from_millis(250))).expect("timeout");
     let piece = vec![b'x'; 64 * 1024];
     let mut sent = 0;
     while sent < total && raw.try_send(&piece) {
@@ -276,7 +276,7 @@ fn rule_18_pipelined_requests_whose_answers_nobody_reads_stay_with_the_client() 
         }
         let rss = site.memory_kib("RssAnon");
         let mut client = site.connect();
-        client.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("timeout");
+        client.stream.set_write_timeout(Some(Duration::from_millis(250))).expect("timeout");
         let many = format!("GET / HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\n\r\n").repeat(1000);
         let sent = (0..1000).take_while(|_| client.try_send(many.as_bytes())).count();
         let grown = site.memory_kib("RssAnon").saturating_sub(rss);
