@@ -130,7 +130,7 @@ fn rule_18_a_download_that_nobody_reads_stays_with_the_backend() {
         client.send(get("/", ""));
         let poured = poured.recv_timeout(Duration::from_secs(10)).expect("the backend's report");
         let grown = site.memory_kib("RssAnon").saturating_sub(rss);
-        assert!(grown < 4 * 1024, "{grown} KiB more, {poured} bytes poured");
+        assert!(grown < 8 * 1024, "{grown} KiB more, {poured} bytes poured");
         // What the kernel's buffers on both ways hold, and no more.
         assert!(poured < 32 * MIB, "{poured}");
         drop(client);
@@ -156,7 +156,7 @@ fn rule_18_an_upload_that_the_backend_does_not_read_stays_with_the_client() {
         }
         let poured = pour(&mut client, 64 * MIB);
         let grown = site.memory_kib("RssAnon").saturating_sub(rss);
-        assert!(grown < 4 * 1024, "{grown} KiB more, {poured} bytes poured");
+        assert!(grown < 8 * 1024, "{grown} KiB more, {poured} bytes poured");
         assert!(poured < 32 * MIB, "{poured}");
         drop(done);
     }
@@ -189,7 +189,7 @@ fn a_tunnel_that_nobody_reads_stays_with_the_sender() {
     let _unread = open();
     let poured = poured.recv_timeout(Duration::from_secs(10)).expect("the backend's report");
     let grown = site.memory_kib("RssAnon").saturating_sub(rss);
-    assert!(grown < 1024 && poured < 32 * MIB, "{grown} KiB more, {poured} bytes poured");
+    assert!(grown < 4 * 1024 && poured < 32 * MIB, "{grown} KiB more, {poured} bytes poured");
     for client in &mut first {
         client.send("x");
     }
@@ -280,7 +280,7 @@ fn rule_18_pipelined_requests_whose_answers_nobody_reads_stay_with_the_client() 
         let many = format!("GET / HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\n\r\n").repeat(1000);
         let sent = (0..1000).take_while(|_| client.try_send(many.as_bytes())).count();
         let grown = site.memory_kib("RssAnon").saturating_sub(rss);
-        assert!(grown < 4 * 1024 && sent < 1000, "{host}: {grown} KiB more, {sent} thousand requests");
+        assert!(grown < 16 * 1024 && sent < 1000, "{host}: {grown} KiB more, {sent} thousand requests");
         drop(client);
         eventually("the connection's end", || (site.status()["connections"] == 0).then_some(()));
     }
