@@ -136,12 +136,12 @@ fn an_upload_streams_on_while_the_answer_has_begun() {
         raw.body(&mut request, false).expect("all of it");
         raw.send(format!("{:05}", request.body.len()));
     });
-    let site = before(&backend, "timeouts: {idle: 300ms}");
+    let site = before(&backend, "timeouts: {idle: 1s}");
     let mut client = site.connect();
     client.send(post("/", CHUNKED));
     let mut answer = client.head();
     for _ in 0..8 {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(200));
         client.send("5\r\nhello\r\n");
     }
     client.send("0\r\n\r\n");

@@ -224,6 +224,8 @@ fn a_tunnel_survives_reloads() {
         echoes(&mut client, "still here");
     }
     assert_eq!(in_flight(&site), 1);
+    // Old pictures go when nobody reads them any more; a tunnel does not.
+    eventually("one picture of the config", || (site.metrics().get("tidegate_config_snapshots") < 1.5).then_some(()));
 }
 
 #[test]
