@@ -26,7 +26,7 @@ use crate::lifecycle::provider::process::ProcessProvider;
 use crate::lifecycle::units::Units;
 use crate::live::Published;
 use crate::model::settings::{LogFormat, LogLevel, Settings};
-use crate::proxy::threads::{DataThreads, Shared};
+use crate::proxy::threads::{DataThreads, Mailboxes, Shared};
 use crate::reload::reloader::{FirstLoad, ListenError, Reloader, StartError};
 use crate::reload::watch::{WatchSet, Watcher};
 use crate::telemetry::log::{self, Log, LogError};
@@ -88,10 +88,10 @@ async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
     let seed = u16::try_from(std::process::id() % 50_000).unwrap_or_default();
     let providers = Providers { process: ProcessProvider::new(Ports::new(first_port..=last_port, seed)) };
     let mut reloader = first.publish(Units::new(providers, threads), threads)?;
-    let published = Arc::clone(reloader.published());
+    let published = reloader.published().clone();
     let tls = server_config(Arc::new(certificates(&published)))?;
     let places = settings.max_connections.unwrap_or_else(limits::connections);
-    let shared = Shared::new(Arc::clone(&published), tls, threads, places);
+    let shared = Shared::new(published.clone(), tls, threads, places);
     let data = DataThreads::start(&shared)?;
     let listening = Rc::new(RefCell::new(listening));
     listening.borrow_mut().accept_by(data.mailboxes());
@@ -112,7 +112,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
     let stop_admin = admin.serve(facts);
     let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
     tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
-    let ended = follow(&mut reloader, &mut signals, &mut reloads, &log).await;
+    let ended = follow(&mut reloader, &data.mailboxes(), &mut signals, &mut reloads, &log).await;
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
     listening.borrow_mut().close();
     let drain = published.load().snapshot.settings.drain.clone();
@@ -131,6 +131,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
 /// Follows the files until a signal says to end; says which.
 async fn follow(
     reloader: &mut Reloader,
+    data: &Mailboxes,
     signals: &mut Signals,
     reloads: &mut mpsc::Receiver<admin::ReloadOrder>,
     log: &Log,
@@ -155,6 +156,9 @@ async fn follow(
             }
         }
         let changed = reloader.reload();
+        if changed {
+            data.look();
+        }
         old_pictures = reloader.sweep();
         log.set_level(level(reloader.published().load().snapshot.settings.log_level));
         if reloader.watched() != watched {
@@ -175,8 +179,8 @@ fn watch_set(paths: &[PathBuf]) -> WatchSet {
 }
 
 /// Which certificate a TLS client gets: of what is in force at that moment.
-fn certificates(published: &Arc<Published>) -> impl rustls::server::ResolvesServerCert + use<> {
-    let published = Arc::clone(published);
+fn certificates(published: &Published) -> impl rustls::server::ResolvesServerCert + use<> {
+    let published = published.clone();
     Resolver::new(move |name: &str| published.load().certificates.find(name).cloned())
 }
 

@@ -1,9 +1,11 @@
 //! The one pointer that a request reads: a snapshot with the running state that it refers to.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 
 use crate::lifecycle::unit::Unit;
 use crate::model::snapshot::Snapshot;
@@ -67,15 +69,15 @@ impl Drop for Live {
     }
 }
 
-/// The place where what is in force stands.
-#[derive(Debug)]
-pub struct Published(ArcSwap<Live>);
+/// The place where what is in force stands. Clones are the same place.
+#[derive(Debug, Clone)]
+pub struct Published(Arc<ArcSwap<Live>>);
 
 impl Published {
     /// Publishes the first.
     #[must_use]
     pub fn new(live: Live) -> Self {
-        Self(ArcSwap::from_pointee(live))
+        Self(Arc::new(ArcSwap::from_pointee(live)))
     }
 
     /// What is in force now.
@@ -84,9 +86,41 @@ impl Published {
         self.0.load_full()
     }
 
-    /// Puts another in force and returns the one that was. Whoever calls this keeps it until nobody else does, so that it
-    /// is not freed on a data thread.
+    /// Puts another in force and returns the one that was. Whoever calls this keeps it until nobody else does, so that it is not
+    /// freed on a data thread.
     pub fn swap(&self, live: Live) -> Arc<Live> {
         self.0.swap(Arc::new(live))
+    }
+
+    /// For one data thread.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View(RefCell::new(Seen { cache: Cache::new(Arc::clone(&self.0)), current: Rc::new(self.load()) }))
+    }
+}
+
+/// What is in force, as one data thread sees it. Reading costs a comparison of pointers: the count of references, which all threads
+/// would write to, is touched once per thread and publication.
+#[derive(Debug)]
+pub struct View(RefCell<Seen>);
+
+/// What was in force when the thread last looked.
+#[derive(Debug)]
+struct Seen {
+    cache: Cache<Arc<ArcSwap<Live>>, Arc<Live>>,
+    /// The same, to be shared within the thread.
+    current: Rc<Arc<Live>>,
+}
+
+impl View {
+    /// What is in force now.
+    #[must_use]
+    pub fn load(&self) -> Rc<Arc<Live>> {
+        let seen = &mut *self.0.borrow_mut();
+        let live = seen.cache.load();
+        if !Arc::ptr_eq(live, &seen.current) {
+            seen.current = Rc::new(Arc::clone(live));
+        }
+        Rc::clone(&seen.current)
     }
 }

@@ -15,11 +15,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// An address with its load and its health. Made anew for every start, so its id never names two processes.
 #[derive(Debug)]
+// What every request writes to comes first, on the cache line of the count of references, which every request writes to as well.
+#[repr(C)]
 pub struct Instance {
-    id: u64,
-    endpoint: Endpoint,
     leases: AtomicU32,
     failures: AtomicU32,
+    id: u64,
+    endpoint: Endpoint,
     /// Milliseconds after `born` until which the instance is left out.
     out_until: AtomicU64,
     born: Instant,

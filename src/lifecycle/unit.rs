@@ -72,10 +72,12 @@ pub enum AcquireError {
 
 /// The running side of one version. Outlives snapshots; shared by all threads.
 #[derive(Debug)]
+// What every request writes to comes first, on the cache line of the count of references, which every request writes to as well.
+#[repr(C)]
 pub struct Unit {
-    name: VersionName,
     gate: GateWord,
     instances: ArcSwap<Vec<Arc<Instance>>>,
+    name: VersionName,
     state: watch::Sender<State>,
     waiters: AtomicUsize,
     /// Told when the last lease of a shut gate comes back.

@@ -9,42 +9,47 @@ use std::fmt;
 /// Borrows where nothing had to change, which is nearly always.
 #[must_use]
 pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
-    let (host, port) = split_port(authority)?;
-    if !port.is_none_or(|p| p.is_empty() || p.parse::<u16>().is_ok()) {
-        return None;
+    if authority.starts_with('[') {
+        return normalise_v6(authority);
     }
-    if host.starts_with('[') {
-        let inner = host.strip_prefix('[')?.strip_suffix(']')?;
-        let address: std::net::Ipv6Addr = inner.parse().ok()?;
-        return Some(Cow::Owned(format!("[{address}]")));
-    }
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() || host.len() > 253 || host.split('.').any(|label| label.is_empty() || label.len() > 63) {
-        return None;
-    }
-    let mut upper = false;
-    for byte in host.bytes() {
+    // One pass: labels of 1 to 63 characters, then perhaps a port.
+    let (mut upper, mut label, mut end) = (false, 0_usize, authority.len());
+    for (at, byte) in authority.bytes().enumerate() {
         match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {}
-            b'A'..=b'Z' => upper = true,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            b'A'..=b'Z' => (upper, label) = (true, label + 1),
+            b'.' if (1..=63).contains(&label) => label = 0,
+            b':' => {
+                end = at;
+                break;
+            }
             _ => return None,
         }
+    }
+    if !is_port(&authority[end..]) {
+        return None;
+    }
+    let host = &authority[..end];
+    // A trailing dot leaves an empty last label.
+    let host = if label == 0 { host.strip_suffix('.')? } else { host };
+    if label > 63 || host.is_empty() || host.len() > 253 {
+        return None;
     }
     Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
 }
 
-/// Splits `host:port`, minding `[v6]:port`.
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
-    if authority.starts_with('[') {
-        let end = authority.find(']')? + 1;
-        let (host, rest) = authority.split_at(end);
-        return match rest.strip_prefix(':') {
-            Some(port) => Some((host, Some(port))),
-            None if rest.is_empty() => Some((host, None)),
-            None => None,
-        };
+/// Whether this is nothing, or a colon and a port, which may be left out.
+fn is_port(text: &str) -> bool {
+    match text.strip_prefix(':') {
+        None => text.is_empty(),
+        Some(port) => port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()),
     }
-    Some(authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))))
+}
+
+fn normalise_v6(authority: &str) -> Option<Cow<'_, str>> {
+    let (inner, port) = authority.strip_prefix('[')?.split_once(']')?;
+    let address: std::net::Ipv6Addr = inner.parse().ok()?;
+    is_port(port).then(|| Cow::Owned(format!("[{address}]")))
 }
 
 /// Why a text is not a host that can be routed.

@@ -17,6 +17,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::clean_trailers;
 use super::upstream::{Answer, ReceiveError, Received};
+use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
 
 /// A body that broke off, so that the other side must break off too.
@@ -55,6 +56,12 @@ pub enum UploadProblem {
 }
 
 impl Upload {
+    /// One that has nothing to send.
+    #[must_use]
+    pub fn finished() -> Self {
+        Self { finished: Cell::new(true), ..Self::default() }
+    }
+
     /// Bytes received so far.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -150,19 +157,18 @@ impl RequestBody {
         incoming: Incoming,
         limit: Option<u64>,
         idle: Option<Duration>,
-        alarms: &Rc<Alarms>,
+        worker: &Worker,
         traffic: &Arc<Traffic>,
     ) -> (Self, Rc<Upload>) {
-        let upload = Rc::new(Upload::default());
         if incoming.is_end_stream() {
-            upload.finished.set(true);
-            return (Self::Empty, upload);
+            return (Self::Empty, Rc::clone(worker.no_upload()));
         }
+        let upload = Rc::new(Upload::default());
         let stream = UploadStream {
             incoming,
             upload: Rc::clone(&upload),
             limit,
-            patience: Patience::new(idle, alarms),
+            patience: Patience::new(idle, &worker.alarms),
             traffic: Arc::clone(traffic),
         };
         (Self::Stream(stream), upload)

@@ -97,7 +97,7 @@ impl Handler {
         tunnel: Option<upgrade::Tunnel>,
         exchange: &mut Exchange,
     ) -> Result<Response<ResponseBody>, ProxyError> {
-        let mut live = self.worker.shared.published.load();
+        let mut live = self.worker.live.load();
         if let Some(log) = &live.access {
             exchange.log_to(log, parts, self.client_of(parts, &live).0);
         }
@@ -125,8 +125,8 @@ impl Handler {
             };
             let policy = &service.policy;
             if let Some(incoming) = incoming.take() {
-                let (alarms, traffic) = (&self.worker.alarms, self.phase.traffic());
-                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, alarms, traffic));
+                let (worker, traffic) = (&self.worker, self.phase.traffic());
+                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, worker, traffic));
             }
             let (request_body, upload) = body.as_mut().expect("made in the first round");
             exchange.uploads(upload);
@@ -152,7 +152,7 @@ impl Handler {
                     return Ok(response);
                 }
                 // The version was on its way out: what is in force now knows where to go.
-                Ok(None) => live = self.worker.shared.published.load(),
+                Ok(None) => live = self.worker.live.load(),
                 Err(error) => return Err(error),
             }
         }

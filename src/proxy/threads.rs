@@ -21,7 +21,7 @@ use crate::telemetry::counters::ProxyCounters;
 #[derive(Debug)]
 pub struct Shared {
     /// What is in force.
-    pub published: Arc<Published>,
+    pub published: Published,
     /// How TLS is spoken.
     pub tls: Arc<ServerConfig>,
     /// Client connections and tunnels, by thread.
@@ -35,7 +35,7 @@ pub struct Shared {
 impl Shared {
     /// For `threads` data threads and so many client connections.
     #[must_use]
-    pub fn new(published: Arc<Published>, tls: Arc<ServerConfig>, threads: usize, max_connections: usize) -> Arc<Self> {
+    pub fn new(published: Published, tls: Arc<ServerConfig>, threads: usize, max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
             published,
             tls,
@@ -58,6 +58,8 @@ enum Mail {
     Listen { listener: TcpListener, tls: bool, until: oneshot::Receiver<()> },
     /// Serve this connection.
     Serve(Accepted),
+    /// Look at what is in force, so that nothing old is held by a thread without work.
+    Look,
     /// Finish: no more keep-alive; idle connections are closed after the linger.
     Drain { linger: Duration },
     /// Drop everything.
@@ -154,6 +156,13 @@ impl Mailboxes {
         Listening { _until: sender }
     }
 
+    /// Something else is in force.
+    pub fn look(&self) {
+        for thread in 0..self.0.len() {
+            self.tell(thread, Mail::Look);
+        }
+    }
+
     fn tell(&self, thread: usize, mail: Mail) {
         if self.0[thread].send(mail).is_err() {
             tracing::debug!(thread, "a data thread has ended already");
@@ -199,6 +208,7 @@ async fn run(worker: Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, oth
                     () = aborted(&mut mailbox, &worker) => return,
                 }
             }
+            Mail::Look => drop(worker.live.load()),
             Mail::Abort => return,
         }
     }
@@ -212,7 +222,7 @@ async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker
             Mail::Serve(accepted) => {
                 tokio::task::spawn_local(serve(Rc::clone(worker), accepted));
             }
-            Mail::Listen { .. } | Mail::Drain { .. } => {}
+            Mail::Listen { .. } | Mail::Drain { .. } | Mail::Look => {}
         }
     }
 }

@@ -8,8 +8,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::alarm::Alarms;
+use super::body::Upload;
 use super::threads::Shared;
 use super::upstream::Pools;
+use crate::live::View;
 use crate::telemetry::counters::ProxyShard;
 
 /// How far the end of the thread has come.
@@ -30,6 +32,8 @@ pub struct Worker {
     pub thread: usize,
     /// What all threads share.
     pub shared: Arc<Shared>,
+    /// What is in force.
+    pub live: View,
     /// Its deadlines.
     pub alarms: Rc<Alarms>,
     /// Its connections to backends.
@@ -40,6 +44,7 @@ pub struct Worker {
     idle: tokio::sync::Notify,
     random: RefCell<SmallRng>,
     retries: Cell<u32>,
+    no_upload: Rc<Upload>,
 }
 
 /// Retries in hand at the start, and at most.
@@ -55,6 +60,7 @@ impl Worker {
         let alarms = Alarms::new();
         Rc::new(Self {
             thread,
+            live: shared.published.view(),
             shared,
             pools: Pools::new(&alarms),
             alarms,
@@ -63,6 +69,7 @@ impl Worker {
             idle: tokio::sync::Notify::new(),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             retries: Cell::new(RETRIES * REQUESTS_PER_RETRY),
+            no_upload: Rc::new(Upload::finished()),
         })
     }
 
@@ -70,6 +77,12 @@ impl Worker {
     #[must_use]
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().next_u64()
+    }
+
+    /// The upload of all requests that have none.
+    #[must_use]
+    pub fn no_upload(&self) -> &Rc<Upload> {
+        &self.no_upload
     }
 
     /// This thread's part of what is counted whatever the service.

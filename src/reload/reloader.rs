@@ -51,7 +51,7 @@ pub enum StartError {
 pub struct Reloader {
     root: PathBuf,
     loaded: Loaded,
-    published: Arc<Published>,
+    published: Published,
     graveyard: Graveyard,
     units: Units,
     threads: usize,
@@ -107,7 +107,7 @@ impl FirstLoad {
         let reloader = Reloader {
             root: self.root,
             loaded: self.loaded,
-            published: Arc::new(Published::new(live)),
+            published: Published::new(live),
             graveyard: Graveyard::default(),
             units,
             threads,
@@ -123,7 +123,7 @@ impl FirstLoad {
 impl Reloader {
     /// Where what is in force stands.
     #[must_use]
-    pub fn published(&self) -> &Arc<Published> {
+    pub fn published(&self) -> &Published {
         &self.published
     }
 
