@@ -1,6 +1,7 @@
 //! The one pointer that a request reads: a snapshot with the running state that it refers to.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -95,7 +96,7 @@ impl Published {
     /// For one data thread.
     #[must_use]
     pub fn view(&self) -> View {
-        View(RefCell::new(Seen { cache: Cache::new(Arc::clone(&self.0)), current: Rc::new(self.load()) }))
+        View(RefCell::new(Seen { cache: Cache::new(Arc::clone(&self.0)), current: Rc::new(Shared(self.load())) }))
     }
 }
 
@@ -108,18 +109,29 @@ pub struct View(RefCell<Seen>);
 #[derive(Debug)]
 struct Seen {
     cache: Cache<Arc<ArcSwap<Live>>, Arc<Live>>,
-    /// The same, to be shared within the thread.
-    current: Rc<Arc<Live>>,
+    current: Rc<Shared>,
+}
+
+/// A reference to a [`Live`] that the requests of one thread share.
+#[derive(Debug)]
+pub struct Shared(Arc<Live>);
+
+impl Deref for Shared {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.0
+    }
 }
 
 impl View {
     /// What is in force now.
     #[must_use]
-    pub fn load(&self) -> Rc<Arc<Live>> {
+    pub fn load(&self) -> Rc<Shared> {
         let seen = &mut *self.0.borrow_mut();
         let live = seen.cache.load();
-        if !Arc::ptr_eq(live, &seen.current) {
-            seen.current = Rc::new(Arc::clone(live));
+        if !Arc::ptr_eq(live, &seen.current.0) {
+            seen.current = Rc::new(Shared(Arc::clone(live)));
         }
         Rc::clone(&seen.current)
     }
