@@ -10,6 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::lifecycle::unit::Unit;
 use crate::model::snapshot::Snapshot;
+use crate::model::version::Version;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::RequestCounters;
 use crate::tls::store::CertificateStore;
@@ -55,6 +56,14 @@ impl Live {
         debug_assert_eq!(snapshot.services.len(), services.len(), "states are by service index");
         IN_MEMORY.fetch_add(1, Ordering::Relaxed);
         Self { generation, snapshot, services, certificates, access }
+    }
+
+    /// The version with this name.
+    #[must_use]
+    pub fn version(&self, name: &str) -> Option<&Version> {
+        let (service, _) = name.rsplit_once('-')?;
+        let service = &self.snapshot.services[self.snapshot.service_index(service)?];
+        service.version(name).map(|index| &service.versions[index])
     }
 
     /// How many are in memory at present: one, and those that requests on their way still read.

@@ -71,7 +71,7 @@ impl Doors {
 }
 
 fn router(facts: &Facts) -> Router {
-    let (for_status, for_metrics, for_reload) = (facts.clone(), facts.clone(), facts.clone());
+    let [for_status, for_metrics, for_reload, for_identities] = std::array::from_fn(|_| facts.clone());
     Router::new()
         .get("/status", move |_| {
             let answer = Response::json(&for_status.status());
@@ -79,6 +79,11 @@ fn router(facts: &Facts) -> Router {
         })
         .get("/metrics", move |_| {
             let answer = Response::text(metrics::CONTENT_TYPE, metrics::render(for_metrics.reading()));
+            async move { answer }
+        })
+        // By POST although it changes nothing: fingerprints of environments are not for whoever can reach the port.
+        .post("/identities", move |_: Request| {
+            let answer = Response::json(&report::identities(&for_identities.shared.published.load()));
             async move { answer }
         })
         .post("/reload", move |_: Request| {

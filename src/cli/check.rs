@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::admin::client::Client;
 use crate::config;
-use crate::config::compile::Identities;
+use crate::config::compile::{Identity, InForce};
 use crate::config::load::{Loaded, load};
+use crate::control::status::Running;
 
 /// What `check` is told.
 #[derive(Debug, Args)]
@@ -20,11 +22,26 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
+/// What the server of this config says its versions are; `None` where none runs, or one of another release.
+#[must_use]
+pub fn running(socket: &Path) -> Option<Running> {
+    let running: Running = Client::new(socket).post_json("/identities", &()).ok()?;
+    (running.tidegate == env!("CARGO_PKG_VERSION")).then_some(running)
+}
+
+impl Running {
+    /// What a version is, if it has run.
+    #[must_use]
+    pub fn identity(&self, version: &str) -> Option<Identity> {
+        self.versions.get(version).copied().map(Identity::Fingerprint)
+    }
+}
+
 /// Checks the files against themselves, and against `in_force` where versions run. Exit code 1 if there is an error.
 ///
 /// # Errors
 /// What is found cannot be written.
-pub fn run(args: &CheckArgs, in_force: &Identities, out: &mut impl Write, colour: bool) -> io::Result<ExitCode> {
+pub fn run(args: &CheckArgs, in_force: &InForce<'_>, out: &mut impl Write, colour: bool) -> io::Result<ExitCode> {
     let root = config::root_file(args.file.as_deref());
     let loaded = load(&root, None, in_force);
     if args.json {

@@ -10,7 +10,6 @@ use clap::Args;
 use http::Method;
 
 use crate::config;
-use crate::config::compile::Identities;
 use crate::config::load::load;
 use crate::control::explain::{Question, explain};
 
@@ -43,7 +42,7 @@ pub struct ExplainArgs {
 pub fn run(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let question = Question::parse(&args.url, args.method.clone(), &args.headers, &args.cookies, args.client)?;
     let root = config::root_file(args.config.as_deref());
-    let loaded = load(&root, None, &Identities::default());
+    let loaded = load(&root, None, &|_| None);
     let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
     let snapshot = loaded.snapshot.as_ref().with_context(|| {
         let all: Vec<String> = errors.clone().map(ToString::to_string).collect();

@@ -15,7 +15,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config;
-use crate::config::compile::Identities;
 use crate::reload::reloader::FirstLoad;
 
 /// An HTTP reverse proxy that splits requests over the versions of a service.
@@ -63,7 +62,11 @@ pub fn run() -> ExitCode {
             drop(out);
             return serve::run(&args);
         }
-        Verb::Check(args) => check::run(&args, &Identities::default(), &mut out, colour).map_err(Into::into),
+        Verb::Check(args) => {
+            let running = check::running(&socket(&config::root_file(args.file.as_deref())));
+            let in_force = |version: &str| running.as_ref()?.identity(version);
+            check::run(&args, &in_force, &mut out, colour).map_err(Into::into)
+        }
         Verb::Explain(args) => explain::run(&args, &mut out),
         Verb::Status(args) => {
             let root = config::root_file(args.config.as_deref());

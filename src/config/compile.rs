@@ -14,8 +14,8 @@ mod service;
 mod traffic;
 mod version;
 
-pub use identity::Identities;
 pub(crate) use identity::Known;
+pub use identity::{Fingerprint, Identity, InForce};
 pub(crate) use service::service;
 pub use settings::Defaults;
 

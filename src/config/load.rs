@@ -13,7 +13,7 @@ use self::entry::{Entry, read_service};
 use self::folder::service_files;
 pub use self::places::Places;
 use crate::config::claims::{self, Candidate};
-use crate::config::compile::{Check, Identities, settings};
+use crate::config::compile::{Check, InForce, settings};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::RootFile;
 use crate::config::source::Source;
@@ -67,7 +67,7 @@ impl Loaded {
 }
 
 /// Loads everything. `in_force` are the versions that run; those of the previous snapshot need not be among them.
-pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &Identities) -> Loaded {
+pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> Loaded {
     let (mut check, file) = match Source::read(root) {
         Ok(source) => Check::decode::<RootFile>(Arc::new(source)),
         Err(error) => return broken(root, vec![*error], Vec::new(), previous),
@@ -146,7 +146,7 @@ impl Services {
         files: Vec<(String, PathBuf)>,
         root: &settings::Compiled,
         previous: Option<&Loaded>,
-        in_force: &Identities,
+        in_force: &InForce<'_>,
     ) -> Self {
         let defaults = Arc::new(root.defaults.clone());
         let mut read = Self::default();

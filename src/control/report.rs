@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::status::{InstanceStatus, ServiceStatus, Status, VersionStatus};
+use super::status::{InstanceStatus, Running, ServiceStatus, Status, VersionStatus};
+use crate::config::compile::Fingerprint;
 use crate::lifecycle::unit::{State, Unit};
 use crate::live::{Live, ServiceState};
 use crate::model::route::Route;
@@ -25,6 +26,16 @@ pub fn status(live: &Live, started_at: SystemTime) -> Status {
         generation: live.generation,
         services: each(live).map(|(service, state)| service_status(service, state, settings)).collect(),
         ..Status::default()
+    }
+}
+
+/// What the versions are that run.
+#[must_use]
+pub fn identities(live: &Live) -> Running {
+    let versions = live.snapshot.services.iter().flat_map(|service| &service.versions);
+    Running {
+        tidegate: env!("CARGO_PKG_VERSION").to_owned(),
+        versions: versions.map(|v| (v.name.to_string(), Fingerprint::of(&v.backend))).collect(),
     }
 }
 

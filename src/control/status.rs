@@ -1,7 +1,11 @@
 //! What `/status` says and `tidegate status` shows: data only. New fields get a default, so that a command line and a server of
 //! different versions understand each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::config::compile::Fingerprint;
 
 /// The state of the whole.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,4 +105,13 @@ pub struct InstanceStatus {
     pub state: String,
     /// Requests at it now.
     pub in_flight: u64,
+}
+
+/// What `/identities` says, for `tidegate check`: what the versions are that run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// The tidegate that runs; fingerprints are comparable within a release only.
+    pub tidegate: String,
+    /// By name.
+    pub versions: BTreeMap<String, Fingerprint>,
 }

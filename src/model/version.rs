@@ -26,7 +26,7 @@ impl std::fmt::Display for Endpoint {
 }
 
 /// A process that tidegate runs.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ProcessSpec {
     /// The program and its arguments; never empty.
     pub command: Box<[String]>,

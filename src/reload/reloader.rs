@@ -1,7 +1,6 @@
 //! The one road from files to what is in force: read, compile, compare, swap, let go.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::time::SystemTime;
 use super::graveyard::Graveyard;
 use super::publish;
 use super::standing::Standing;
-use crate::config::compile::Identities;
+use crate::config::compile::Identity;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::{Loaded, Places, load};
 use crate::lifecycle::units::Units;
@@ -79,7 +78,7 @@ impl FirstLoad {
     /// Reads and compiles everything. Services with errors are left out; they are in the `Err` only where tidegate.yaml is
     /// broken itself.
     pub fn read(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        let mut loaded = load(root, None, &Identities::default());
+        let mut loaded = load(root, None, &|_| None);
         match loaded.snapshot.clone() {
             Some(snapshot) => Ok(Self { root: root.to_owned(), loaded, snapshot }),
             None => Err(std::mem::take(&mut loaded.diagnostics)),
@@ -147,7 +146,9 @@ impl Reloader {
     /// Reads the files and puts in force what can be. True if anything came into force.
     pub fn reload(&mut self) -> bool {
         let live = self.published.load();
-        let loaded = load(&self.root, Some(&self.loaded), &in_force(&live));
+        let loaded = load(&self.root, Some(&self.loaded), &|version| {
+            live.version(version).map(|version| Identity::Backend(Arc::clone(&version.backend)))
+        });
         let outcome = match loaded.snapshot.clone() {
             Some(snapshot) if differs(&live.snapshot, &snapshot) => self.put_in_force(&live, snapshot, &loaded.places),
             _ => Ok(false),
@@ -238,12 +239,6 @@ impl Reloader {
         }
         standing.at_next_start = at_next_start;
     }
-}
-
-/// The identities of what runs.
-fn in_force(live: &Live) -> Identities {
-    let versions = live.snapshot.services.iter().flat_map(|service| &service.versions);
-    Identities(versions.map(|v| (v.name.as_str().into(), Arc::clone(&v.backend))).collect::<HashMap<_, _>>())
 }
 
 /// Services that did not change are the same in memory: the loader remembers them.

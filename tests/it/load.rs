@@ -1,12 +1,11 @@
 //! Loading again and again: what is held back, what is taken over, what is watched.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tidegate::config::compile::Identities;
+use tidegate::config::compile::{Fingerprint, Identity};
 use tidegate::config::load::{Loaded, load};
 use tidegate::model::service::Service;
 use tidegate::model::version::{Backend, Endpoint};
@@ -36,7 +35,7 @@ impl Folder {
     }
 
     fn load(&mut self) -> &Loaded {
-        let loaded = load(&self.path("tidegate.yaml"), self.loaded.as_ref(), &Identities::default());
+        let loaded = load(&self.path("tidegate.yaml"), self.loaded.as_ref(), &|_| None);
         self.loaded.insert(loaded)
     }
 
@@ -226,9 +225,11 @@ fn what_makes_a_version_never_changes() {
 fn a_version_that_runs_still_is_known_by_what_it_is() {
     let folder = Folder::new(&[("services/a.yaml", &fixed("a", 1))]);
     let other = Backend::Urls([Endpoint { host: "127.0.0.1".into(), port: 9 }].into());
-    let in_force = Identities(HashMap::from([("a-001".into(), Arc::new(other))]));
-    let loaded = load(&folder.path("tidegate.yaml"), None, &in_force);
-    assert!(loaded.diagnostics[0].message.starts_with("`urls` of a-001 has changed"));
+    for is in [Identity::Fingerprint(Fingerprint::of(&other)), Identity::Backend(Arc::new(other))] {
+        let in_force = |version: &str| (version == "a-001").then(|| is.clone());
+        let loaded = load(&folder.path("tidegate.yaml"), None, &in_force);
+        assert!(loaded.diagnostics[0].message.starts_with("`urls` of a-001 has changed"));
+    }
 }
 
 #[test]

@@ -307,3 +307,16 @@ fn a_half_written_pair_keeps_the_last_good_one() {
     site.edit_service("shop", &yaml(&[100.0, 0.0]));
     assert_eq!(get().expect("a handshake").1, certificate);
 }
+
+/// `check` sees what the server would: also that a version which runs was changed.
+#[test]
+fn check_asks_the_server_what_runs() {
+    let backend = crate::support::backend::Backend::saying("one");
+    let site = Site::new().service("app", &backend.as_only_version("app")).start();
+    site.write_service("app", "versions:\n  app-001: {urls: [\"http://127.0.0.1:1\"]}\n");
+    let output = crate::support::site::tidegate().arg("check").arg(site.root()).output().expect("run");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`urls` of app-001 has changed") && said.contains("`app-002`"), "{said}");
+    assert_eq!(site.get("app.localhost", "/").text(), "one");
+}

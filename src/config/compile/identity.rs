@@ -1,7 +1,9 @@
 //! What identifies a version never changes once it has run.
 
-use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::Check;
 use crate::config::file::VersionFile;
@@ -11,23 +13,80 @@ use crate::model::name::{MAX_VERSION_NUMBER, ServiceName, VersionName};
 use crate::model::service::Service;
 use crate::model::version::Backend;
 
-/// Versions that have run, with what they are, by name.
-#[derive(Debug, Clone, Default)]
-pub struct Identities(pub HashMap<Box<str>, Arc<Backend>>);
+/// What a version that has run is.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// The thing itself, in the server.
+    Backend(Arc<Backend>),
+    /// Its fingerprint, as the server tells it.
+    Fingerprint(Fingerprint),
+}
+
+/// Says what a version is, by its name, if it has run.
+pub type InForce<'a> = dyn Fn(&str) -> Option<Identity> + 'a;
+
+/// What makes a version, as hashes: enough to tell what has changed, and no value of an environment is in it. Comparable between
+/// programs of one release of tidegate only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    urls: Option<u64>,
+    command: Option<u64>,
+    cwd: Option<u64>,
+    env: Option<u64>,
+}
+
+impl Fingerprint {
+    /// Of a version's backend.
+    #[must_use]
+    pub fn of(backend: &Backend) -> Self {
+        match backend {
+            Backend::Urls(urls) => Self { urls: Some(hash(urls)), command: None, cwd: None, env: None },
+            Backend::Process(spec) => Self {
+                urls: None,
+                command: Some(hash(&spec.command)),
+                cwd: Some(hash(&spec.cwd)),
+                env: Some(hash(&spec.env)),
+            },
+        }
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Identity {
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Backend(backend) => Fingerprint::of(backend),
+            Self::Fingerprint(fingerprint) => *fingerprint,
+        }
+    }
+
+    /// Whether a version with this backend is the same.
+    pub(super) fn is(&self, backend: &Backend) -> bool {
+        match self {
+            Self::Backend(own) => **own == *backend,
+            Self::Fingerprint(own) => *own == Fingerprint::of(backend),
+        }
+    }
+}
 
 /// What is known of one service's versions: what runs, and what the last good form of its file said.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
-    pub(crate) in_force: &'a Identities,
+    pub(crate) in_force: &'a InForce<'a>,
     pub(crate) previous: Option<&'a Service>,
 }
 
 impl Known<'_> {
     /// What a version is.
-    pub(super) fn get(&self, version: &str) -> Option<&Arc<Backend>> {
+    pub(super) fn get(&self, version: &str) -> Option<Identity> {
         let previous =
             || self.previous.and_then(|service| service.versions.iter().find(|v| v.name.as_str() == version));
-        self.in_force.0.get(version).or_else(|| previous().map(|version| &version.backend))
+        (self.in_force)(version).or_else(|| previous().map(|version| Identity::Backend(Arc::clone(&version.backend))))
     }
 }
 
@@ -43,23 +102,19 @@ impl Check {
         &mut self,
         (name, at): (&VersionName, Span),
         file: &VersionFile,
-        (was, is): (&Backend, &Backend),
+        (was, is): (&Identity, &Backend),
         next: &VersionName,
     ) {
         let key = |key: Option<Span>| key.unwrap_or(at);
-        let (field, span) = match (was, is) {
-            (Backend::Urls(_), Backend::Urls(_)) => ("urls", key(place(&file.urls))),
-            (Backend::Process(was), Backend::Process(is)) => {
-                if was.command != is.command {
-                    ("command", key(place(&file.command)))
-                } else if was.cwd != is.cwd {
-                    ("cwd", key(place(&file.cwd)))
-                } else {
-                    ("env", key(place(&file.env).or(place(&file.env_file))))
-                }
-            }
-            (Backend::Urls(_), Backend::Process(_)) => ("command", key(place(&file.command))),
-            (Backend::Process(_), Backend::Urls(_)) => ("urls", key(place(&file.urls))),
+        let (was, is) = (was.fingerprint(), Fingerprint::of(is));
+        let (field, span) = if was.command != is.command && is.command.is_some() {
+            ("command", key(place(&file.command)))
+        } else if was.urls != is.urls {
+            ("urls", key(place(&file.urls)))
+        } else if was.cwd != is.cwd {
+            ("cwd", key(place(&file.cwd)))
+        } else {
+            ("env", key(place(&file.env).or(place(&file.env_file))))
         };
         let message =
             format!("`{field}` of {name} has changed, and {name} has run; what makes a version never changes");

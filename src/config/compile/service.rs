@@ -1,8 +1,6 @@
 //! services/NAME.yaml to a service.
 
-use std::sync::Arc;
-
-use super::identity::{Known, next_name};
+use super::identity::{Identity, Known, next_name};
 use super::traffic::Listed;
 use super::{Check, Defaults};
 use crate::config::diagnostic::{Diagnostic, Label};
@@ -129,10 +127,11 @@ fn versions(
         let Some(mut version) = check.version((name.clone(), *at), value, defaults) else { continue };
         match known.get(name.as_str()) {
             // The same allocation says cheaply that nothing has changed.
-            Some(backend) if **backend == *version.backend => version.backend = Arc::clone(backend),
+            Some(Identity::Backend(backend)) if backend == version.backend => version.backend = backend,
+            Some(identity) if identity.is(&version.backend) => {}
             // An environment with errors differs only because of them.
             Some(_) if check.has_error_within(value.span) => {}
-            Some(backend) => check.unchanged((name, *at), value, (backend, &version.backend), &next),
+            Some(identity) => check.unchanged((name, *at), value, (&identity, &version.backend), &next),
             None => {}
         }
         versions.push(version);

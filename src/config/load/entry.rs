@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::claims::Form;
-use crate::config::compile::{self, Check, Defaults, Identities, Known};
+use crate::config::compile::{self, Check, Defaults, InForce, Known};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::file::ServiceFile;
 use crate::config::source::Source;
@@ -32,7 +32,7 @@ pub(super) fn read_service(
     path: &Path,
     before: Option<&Arc<Entry>>,
     defaults: &Arc<Defaults>,
-    in_force: &Identities,
+    in_force: &InForce<'_>,
 ) -> (Arc<Entry>, bool) {
     // What was wrong with a file may be cured elsewhere, so only faultless ones are taken as they were.
     let faultless = before.filter(|entry| {

@@ -80,7 +80,12 @@ impl Connection {
 
     /// Writes some of these, in their order.
     pub(super) fn poll_write(&mut self, parts: &[io::IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?;
+        let stream = Pin::new(&mut self.stream);
+        // A request without a body is one part, which is cheaper to send by itself.
+        let written = match parts {
+            [only, rest @ ..] if rest.iter().all(|part| part.is_empty()) => ready!(stream.poll_write(cx, only))?,
+            _ => ready!(stream.poll_write_vectored(cx, parts))?,
+        };
         Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) })
     }
 
