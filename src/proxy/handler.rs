@@ -148,7 +148,7 @@ impl Handler {
             match forward(call, request_body, upload, &mut tunnel).await {
                 Ok(Some((instance, mut response))) => {
                     exchange.answered_by(instance.endpoint());
-                    finish(&mut response, service, &choice);
+                    finish(&mut response, service, &choice, self.client.tls);
                     return Ok(response);
                 }
                 // The version was on its way out: what is in force now knows where to go.
@@ -279,13 +279,16 @@ fn authority(parts: &Parts) -> Result<&str, ProxyError> {
 }
 
 /// The version's answer gets what the service adds.
-fn finish(response: &mut Response<ResponseBody>, service: &Service, choice: &Choice) {
+fn finish(response: &mut Response<ResponseBody>, service: &Service, choice: &Choice, tls: bool) {
     service.policy.response_headers.apply(response.headers_mut());
     if let (Reason::Sticky { issue: Some(value) }, Some(Sticky::Cookie { name, ttl })) =
         (&choice.reason, &service.sticky)
     {
         let age = ttl.map(|ttl| format!("; Max-Age={}", ttl.as_secs())).unwrap_or_default();
-        if let Ok(cookie) = HeaderValue::try_from(format!("{name}={value}; Path=/{age}; HttpOnly; SameSite=Lax")) {
+        let secure = if tls { "; Secure" } else { "" };
+        if let Ok(cookie) =
+            HeaderValue::try_from(format!("{name}={value}; Path=/{age}; HttpOnly; SameSite=Lax{secure}"))
+        {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }

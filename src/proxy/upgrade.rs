@@ -77,7 +77,7 @@ pub fn switch(
 
 /// Bytes both ways until both sides have ended. What the backend sent right behind its 101 goes first.
 async fn couple(client: &mut TokioIo<Upgraded>, backend: Connection) -> io::Result<()> {
-    let (mut backend, early) = backend.into_tunnel();
+    let Some((mut backend, early)) = backend.into_tunnel() else { return Ok(()) };
     client.write_all(&early).await?;
     tokio::io::copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await?;
     Ok(())

@@ -285,3 +285,23 @@ fn rule_18_pipelined_requests_whose_answers_nobody_reads_stay_with_the_client() 
         eventually("the connection's end", || (site.status()["connections"] == 0).then_some(()));
     }
 }
+
+/// A client that sends everything before it reads, and a backend that answers meanwhile: neither waits for the other.
+#[test]
+fn rule_12_an_upload_goes_on_while_nobody_takes_the_answer() {
+    const SIZE: usize = 16 * 1024 * 1024;
+    let backend = Backend::serving(|mut raw, _| {
+        raw.head();
+        let mut writing = raw.twin();
+        let writer = std::thread::spawn(move || {
+            writing.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n")).send(vec![b'a'; SIZE]);
+        });
+        assert_eq!(raw.take(SIZE).expect("the upload").len(), SIZE);
+        writer.join().expect("the answer");
+    });
+    let site = before(&backend, "timeouts: {idle: 5s}");
+    let mut client = site.connect();
+    client.send(post("/", &format!("Content-Length: {SIZE}\r\n"))).send(vec![b'b'; SIZE]);
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.body.len()), (200, SIZE));
+}

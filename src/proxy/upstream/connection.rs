@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::sending::{Sending, Stopped};
 use crate::lifecycle::instance::Instance;
 use crate::model::version::Endpoint;
 
@@ -20,12 +22,19 @@ const FIRST_READ: usize = 4 * 1024;
 /// A connection to an instance. It is checked out for one exchange at a time.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     instance: Arc<Instance>,
     /// Read and not yet taken.
     pub(super) unread: BytesMut,
     /// Whether it has served before: what fails on it may be stale, and no fault of the backend's.
     reused: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Whole(TcpStream),
+    /// What is written goes another way.
+    Reading(OwnedReadHalf),
 }
 
 impl Connection {
@@ -37,7 +46,12 @@ impl Connection {
             // Nobody listens: on loopback a socket can connect to itself.
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        Ok(Self { stream, instance: Arc::clone(instance), unread: BytesMut::new(), reused: false })
+        Ok(Self {
+            stream: Stream::Whole(stream),
+            instance: Arc::clone(instance),
+            unread: BytesMut::new(),
+            reused: false,
+        })
     }
 
     /// Who is at the other end.
@@ -61,13 +75,14 @@ impl Connection {
     /// Whether an idle connection is still good: nothing has come, no byte and no end. As far as the runtime has heard; costs no
     /// system call.
     pub(super) fn is_quiet(&self) -> bool {
+        let Stream::Whole(stream) = &self.stream else { return false };
         let mut cx = Context::from_waker(Waker::noop());
-        match self.stream.poll_read_ready(&mut cx) {
+        match stream.poll_read_ready(&mut cx) {
             Poll::Pending => true,
             Poll::Ready(Err(_)) => false,
             // Perhaps only what the last read left behind.
             Poll::Ready(Ok(())) => {
-                matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
         }
     }
@@ -75,24 +90,40 @@ impl Connection {
     /// Reads more, at most about `want` bytes; 0 is the end.
     pub(super) fn poll_fill(&mut self, want: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.unread.reserve(want.max(FIRST_READ));
-        pin!(self.stream.read_buf(&mut self.unread)).poll(cx)
+        match &mut self.stream {
+            Stream::Whole(stream) => pin!(stream.read_buf(&mut self.unread)).poll(cx),
+            Stream::Reading(half) => pin!(half.read_buf(&mut self.unread)).poll(cx),
+        }
     }
 
-    /// Writes some of these, in their order.
-    pub(super) fn poll_write(&mut self, parts: &[io::IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
-        // A request without a body is one part, which is cheaper to send by itself.
-        let written = match parts {
-            [only, rest @ ..] if rest.iter().all(|part| part.is_empty()) => ready!(stream.poll_write(cx, only))?,
-            _ => ready!(stream.poll_write_vectored(cx, parts))?,
+    /// Sends more of a request. Ready when all of it is out.
+    pub(super) fn poll_send(&mut self, sending: &mut Sending, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        match &mut self.stream {
+            Stream::Whole(stream) => sending.poll(stream, cx),
+            Stream::Reading(_) => Poll::Ready(Err(Stopped::Closed)),
+        }
+    }
+
+    /// From now on only reads; what is written goes through the other half. Cannot be undone.
+    pub(super) fn split(self) -> (Self, Option<OwnedWriteHalf>) {
+        let Self { stream, instance, unread, reused } = self;
+        let (stream, writing) = match stream {
+            Stream::Whole(stream) => {
+                let (reading, writing) = stream.into_split();
+                (Stream::Reading(reading), Some(writing))
+            }
+            reading @ Stream::Reading(_) => (reading, None),
         };
-        Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) })
+        (Self { stream, instance, unread, reused }, writing)
     }
 
-    /// The socket and what was read from it, for a tunnel.
+    /// The socket and what was read from it, for a tunnel; `None` once it is split.
     #[must_use]
-    pub fn into_tunnel(self) -> (TcpStream, BytesMut) {
-        (self.stream, self.unread)
+    pub fn into_tunnel(self) -> Option<(TcpStream, BytesMut)> {
+        match self.stream {
+            Stream::Whole(stream) => Some((stream, self.unread)),
+            Stream::Reading(_) => None,
+        }
     }
 }
 

@@ -14,11 +14,16 @@ mod pool;
 mod receiving;
 mod sending;
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 pub use self::connection::Connection;
 use self::head::{Head, HeadError};
@@ -93,7 +98,7 @@ impl Outgoing {
     /// Sends and waits for the head; informational responses are passed over.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
         if !self.stopped && !self.sending.is_done() {
-            match self.sending.poll(&mut self.connection, cx) {
+            match self.connection.poll_send(&mut self.sending, cx) {
                 Poll::Pending | Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(Stopped::Upload)) => return Poll::Ready(Err(SendError::Upload)),
                 // It may have answered before it closed.
@@ -129,15 +134,19 @@ impl Outgoing {
     #[must_use]
     pub fn into_answer(self, head: &Head, pools: &Rc<Pools>) -> Answer {
         let Self { connection, sending, stopped, asks, .. } = self;
-        // One that was asked to switch protocols may be half way there, whatever it says.
-        let keep = head.keep_alive && !stopped && asks != Asks::Upgrade;
+        let (connection, uploading) = if sending.is_done() || stopped {
+            (connection, None)
+        } else {
+            let (connection, writing) = connection.split();
+            (connection, writing.map(|writing| Uploading::start(sending, writing)))
+        };
         Answer {
             receiving: Receiving::new(head.length),
-            // An upload that is not over goes on beside the download.
-            sending: (!sending.is_done() && !stopped).then(|| Box::new(sending)),
+            // One that was asked to switch protocols may be half way there, whatever it says.
+            keep: head.keep_alive && !stopped && asks != Asks::Upgrade && uploading.is_none(),
+            uploading,
             connection: Some(connection),
             pools: Rc::clone(pools),
-            keep,
         }
     }
 
@@ -152,7 +161,7 @@ impl Outgoing {
 #[derive(Debug)]
 pub struct Answer {
     receiving: Receiving,
-    sending: Option<Box<Sending>>,
+    uploading: Option<Uploading>,
     /// Until it has gone back to its pool.
     connection: Option<Connection>,
     pools: Rc<Pools>,
@@ -163,16 +172,14 @@ impl Answer {
     /// The next piece. What the client still uploads is sent on meanwhile.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Received::End)) };
-        if let Some(sending) = &mut self.sending
-            && let Poll::Ready(outcome) = sending.poll(connection, cx)
+        if let Some(uploading) = &mut self.uploading
+            && let Poll::Ready(outcome) = uploading.poll(cx)
         {
-            match outcome {
-                Ok(()) => {}
-                // The backend has heard enough: its answer is what counts.
-                Err(Stopped::Closed) => self.keep = false,
-                Err(Stopped::Upload) => return Poll::Ready(Err(ReceiveError::Upload)),
+            self.uploading = None;
+            // Where the backend has heard enough, its answer is what counts.
+            if let Err(Stopped::Upload) = outcome {
+                return Poll::Ready(Err(ReceiveError::Upload));
             }
-            self.sending = None;
         }
         let received = ready!(self.receiving.poll(connection, cx))?;
         self.give_back();
@@ -182,7 +189,7 @@ impl Answer {
     /// Whether the client's upload still goes on.
     #[must_use]
     pub fn is_sending(&self) -> bool {
-        self.sending.is_some()
+        self.uploading.is_some()
     }
 
     /// Whether the last byte has been handed out.
@@ -204,9 +211,41 @@ impl Answer {
         }
         if let Some(connection) = self.connection.take()
             && self.keep
-            && self.sending.is_none()
         {
             self.pools.check_in(connection);
         }
+    }
+}
+
+/// An upload that goes on while the answer comes, in a task of its own: a client may well send everything before it reads, and an
+/// answer that it does not take must not hold up what it sends. Ends when dropped.
+#[derive(Debug)]
+struct Uploading {
+    outcome: oneshot::Receiver<Result<(), Stopped>>,
+    task: AbortHandle,
+}
+
+impl Uploading {
+    fn start(mut sending: Sending, mut writing: OwnedWriteHalf) -> Self {
+        let (told, outcome) = oneshot::channel();
+        let task = tokio::task::spawn_local(async move {
+            let outcome = poll_fn(|cx| sending.poll(&mut writing, cx)).await;
+            // Dropping the half would end the connection's other direction for the backend, which may not like that.
+            writing.forget();
+            // Nobody listens any more where the answer is over.
+            drop(told.send(outcome));
+        });
+        Self { outcome, task: task.abort_handle() }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        // A sender that is gone without a word: the task was ended, and with it the upload.
+        Pin::new(&mut self.outcome).poll(cx).map(|told| told.unwrap_or(Err(Stopped::Upload)))
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -1,13 +1,13 @@
 //! A request on its way out: its head, then its body as it comes.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
+use tokio::io::AsyncWrite;
 
-use super::connection::Connection;
 use crate::proxy::body::RequestBody;
 
 /// How the end of the body is told.
@@ -81,11 +81,16 @@ impl Sending {
     }
 
     /// Sends what can be sent. Ready when all is out.
-    pub(super) fn poll(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+    pub(super) fn poll<W>(&mut self, stream: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>>
+    where
+        W: AsyncWrite + Unpin,
+    {
         loop {
             while !self.head.is_empty() || !self.data.is_empty() || !self.tail.is_empty() {
-                let parts = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
-                let written = ready!(connection.poll_write(&parts, cx)).map_err(|_| Stopped::Closed)?;
+                let written = match ready!(self.poll_write(Pin::new(stream), cx)) {
+                    Ok(written) if written > 0 => written,
+                    _ => return Poll::Ready(Err(Stopped::Closed)),
+                };
                 self.begun = true;
                 self.advance(written);
             }
@@ -95,6 +100,15 @@ impl Sending {
                 Stage::Body => ready!(self.poll_body(cx))?,
             }
         }
+    }
+
+    fn poll_write<W: AsyncWrite>(&self, stream: Pin<&mut W>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.data.is_empty() && self.tail.is_empty() {
+            // A request without a body is one part, which is cheaper to send by itself.
+            return stream.poll_write(cx, &self.head);
+        }
+        let parts = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
+        stream.poll_write_vectored(cx, &parts)
     }
 
     /// Puts more of the body into the buffers.
