@@ -72,12 +72,12 @@ pub enum AppError {
 pub fn serve(root: &Path) -> Result<(), AppError> {
     let first = FirstLoad::read(root).map_err(AppError::Config)?;
     let log = log::install(log_settings(first.settings()))?;
-    limits::raise_open_files();
+    let open_files = limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, run(root, first, log))
+    tokio::task::LocalSet::new().block_on(&runtime, run(root, first, log, open_files))
 }
 
-async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
+async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -> Result<(), AppError> {
     let settings = Arc::clone(first.settings());
     let mut signals = Signals::new()?;
     // Everything that can be refused comes before the first process is started.
@@ -86,7 +86,8 @@ async fn run(root: &Path, first: FirstLoad, log: Log) -> Result<(), AppError> {
     let threads = settings.threads.unwrap_or_else(limits::cores);
     let (first_port, last_port) = settings.process_ports;
     let seed = u16::try_from(std::process::id() % 50_000).unwrap_or_default();
-    let providers = Providers { process: ProcessProvider::new(Ports::new(first_port..=last_port, seed)) };
+    let process = ProcessProvider::new(Ports::new(first_port..=last_port, seed)).with_open_files(open_files);
+    let providers = Providers { process };
     let mut reloader = first.publish(Units::new(providers, threads), threads)?;
     let published = reloader.published().clone();
     let tls = server_config(Arc::new(certificates(&published)))?;

@@ -5,13 +5,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// Descriptors kept back for files, the admin API, listeners and the processes' pipes.
 const RESERVED: u64 = 256;
 
-/// Raises the limit on open files to what the system allows. Most shells hand down 1,024, which is for `select(2)`.
-pub(super) fn raise_open_files() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
+/// Raises the limit on open files to what the system allows. Most shells hand down 1,024, which is for `select(2)`. Returns the soft
+/// limit as it was.
+pub(super) fn raise_open_files() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         tracing::warn!(%error, "cannot raise the limit on open files");
     }
+    Some(soft)
 }
 
 /// How many client connections there may be: each may need a connection to a backend too.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -40,6 +41,9 @@ pub struct SuperviseArgs {
     /// The signal that asks the program to stop, such as TERM or INT
     #[arg(long, value_parser = parse_signal)]
     signal: Signal,
+    /// The program's soft limit on open files
+    #[arg(long)]
+    open_files: Option<u64>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -79,6 +83,11 @@ impl SuperviseError {
 }
 
 fn supervise(args: &SuperviseArgs) -> Result<u8, SuperviseError> {
+    if let Some(open_files) = args.open_files {
+        // tidegate raised its own, and with it this one's. One that cannot be lowered again is no reason not to start.
+        let _lowered = getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, open_files.min(hard), hard));
+    }
     // Started through /proc/self/exe, it would be listed as `exe`.
     prctl::set_name(c"tidegate-sv")?;
     prctl::set_child_subreaper(true)?;

@@ -126,3 +126,20 @@ fn at_the_end_all_processes_end() {
     assert!(!is_alive(said.pid));
     assert!(!site.path().join("tidegate.sock").exists());
 }
+
+/// tidegate raises its own limit on open files; its versions keep the one that it was started with.
+#[test]
+fn a_process_has_the_limit_on_open_files_that_tidegate_was_given() {
+    let site = Site::new()
+        .service(
+            "app",
+            "versions:\n  app-001:\n    command: [sh, -c, \"ulimit -Sn; exec sleep 60\"]\n    start: {timeout: 60s}\n",
+        )
+        .start();
+    let own = std::process::Command::new("sh").args(["-c", "ulimit -Sn"]).output().expect("run").stdout;
+    let own = String::from_utf8(own).expect("a number");
+    let line = eventually("the limit in the log", || {
+        site.log().lines().find(|line| line.contains("stream=\"stdout\"")).map(str::to_owned)
+    });
+    assert!(line.contains(&format!(" {} ", own.trim())), "{line}, not {own}");
+}

@@ -40,6 +40,7 @@ const LONGEST_NEWS: usize = 64;
 pub struct ProcessProvider {
     supervisor: PathBuf,
     ports: Ports,
+    open_files: Option<u64>,
 }
 
 impl ProcessProvider {
@@ -51,7 +52,14 @@ impl ProcessProvider {
 
     /// The same, with another tidegate program as the supervisor.
     pub fn with_supervisor(supervisor: PathBuf, ports: Ports) -> Self {
-        Self { supervisor, ports }
+        Self { supervisor, ports, open_files: None }
+    }
+
+    /// Gives processes this soft limit on open files and not tidegate's own, which is raised: programs that use `select` or close all
+    /// descriptors do badly with a high one.
+    #[must_use]
+    pub fn with_open_files(self, soft: Option<u64>) -> Self {
+        Self { open_files: soft, ..self }
     }
 
     /// Starts a process; it is not ready yet. Needs a runtime with I/O and time. Dropping the future leaves nothing behind.
@@ -108,6 +116,9 @@ impl ProcessProvider {
         command.arg0("tidegate").arg("supervise");
         command.arg("--grace-ms").arg(stop.grace.as_millis().to_string());
         command.arg("--signal").arg(name(stop.signal));
+        if let Some(open_files) = self.open_files {
+            command.arg("--open-files").arg(open_files.to_string());
+        }
         let (program, arguments) = spec.command.split_first().expect("a command is never empty");
         // `tidegate` is the one that runs, wherever it lies: the shipped config needs nothing on the PATH.
         let program = if program == "tidegate" { self.supervisor.as_os_str() } else { program.as_ref() };
