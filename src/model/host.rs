@@ -38,6 +38,20 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
     Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
 }
 
+/// The authority that goes on: the normalised host, with the port that the client named, if it named one. What a browser sends as
+/// `Origin` has the port, and backends compare the two.
+#[must_use]
+pub fn with_port<'a>(host: &'a str, authority: &'a str) -> Cow<'a, str> {
+    let after_v6 = authority.rfind(']').unwrap_or_default();
+    match authority[after_v6..].split_once(':') {
+        Some((_, port)) if !port.is_empty() => {
+            let same = authority.len() == host.len() + 1 + port.len() && authority.starts_with(host);
+            if same { Cow::Borrowed(authority) } else { Cow::Owned(format!("{host}:{port}")) }
+        }
+        _ => Cow::Borrowed(host),
+    }
+}
+
 /// Whether this is nothing, or a colon and a port, which may be left out.
 fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
@@ -137,6 +151,21 @@ mod tests {
             assert_eq!(normalise(given).as_deref(), host, "{given}");
         }
         assert!(matches!(normalise("shop.example.com:80"), Some(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn the_port_goes_on() {
+        for (authority, forwarded) in [
+            ("shop.example", "shop.example"),
+            ("shop.example:8080", "shop.example:8080"),
+            ("Shop.example.:8080", "shop.example:8080"),
+            ("shop.example:", "shop.example"),
+            ("[::1]:80", "[::1]:80"),
+            ("[0::1]", "[::1]"),
+        ] {
+            let host = normalise(authority).expect("a host");
+            assert_eq!(with_port(&host, authority), forwarded, "{authority}");
+        }
     }
 
     #[test]

@@ -125,14 +125,13 @@ impl PathPrefix {
         path.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.0.is_empty())
     }
 
-    /// The path without this prefix, which covers it; never empty.
+    /// The path without this prefix, which covers it. It begins with exactly one slash: `//host` would mean a host to whoever
+    /// redirects to it.
     #[must_use]
     pub fn strip<'p>(&self, path: &'p str) -> &'p str {
-        match path.strip_prefix(&*self.0) {
-            Some("") => "/",
-            Some(rest) => rest,
-            None => path,
-        }
+        let Some(rest) = path.strip_prefix(&*self.0) else { return path };
+        let slashes = rest.bytes().take_while(|byte| *byte == b'/').count();
+        if rest.is_empty() { "/" } else { &rest[slashes.saturating_sub(1)..] }
     }
 
     /// Without a slash at its end; empty for `/`.
@@ -197,6 +196,7 @@ mod tests {
         assert!(shop.covers("/shop") && shop.covers("/shop/") && shop.covers("/shop/cart"));
         assert!(!shop.covers("/shopping") && !shop.covers("/") && !shop.covers("/Shop"));
         assert_eq!((shop.strip("/shop"), shop.strip("/shop/"), shop.strip("/shop/cart")), ("/", "/", "/cart"));
+        assert_eq!((shop.strip("/shop//evil.com/x"), shop.strip("/shop///")), ("/evil.com/x", "/"));
         assert!(PathPrefix::root().covers("/x") && PathPrefix::root().covers("*"));
         assert_eq!(PathPrefix::root().strip("/x"), "/x");
         assert_eq!(PathPrefix::parse("/").map(|p| p.to_string()), Ok("/".to_owned()));

@@ -80,13 +80,26 @@ impl Redirect {
         if self.keep_path {
             let base = location.trim_end_matches('/').len();
             location.truncate(base);
-            location.push_str(path);
+            // `*`, of OPTIONS, is no path.
+            push_encoded(&mut location, if path.starts_with('/') { path } else { "/" });
             if let Some(query) = query {
                 location.push('?');
-                location.push_str(query);
+                push_encoded(&mut location, query);
             }
         }
         location
+    }
+}
+
+/// Appends what a client sent; bytes that no URL has (RFC 3986, 2) are percent-encoded.
+fn push_encoded(location: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0..=0x20 | 0x7f.. => {
+                location.push_str(&format!("%{byte:02X}"));
+            }
+            _ => location.push(char::from(byte)),
+        }
     }
 }
 
@@ -131,6 +144,11 @@ mod tests {
         };
         assert_eq!(to("https://new.example", true).location("/a", Some("b=c")), "https://new.example/a?b=c");
         assert_eq!(to("https://new.example/base/", true).location("/a", None), "https://new.example/base/a");
+        assert_eq!(
+            to("https://new.example", true).location("/caf\u{e9}", Some("{}")),
+            "https://new.example/caf%C3%A9?%7B%7D"
+        );
+        assert_eq!(to("https://new.example", true).location("*", None), "https://new.example/");
         assert_eq!(to("https://new.example/only", false).location("/a", Some("b")), "https://new.example/only");
     }
 }

@@ -88,7 +88,7 @@ impl RouteTable {
             let (_, parent) = host.split_once('.')?;
             self.wildcard.get(parent).and_then(|entries| covering(entries).map(|i| &entries[i]))
         })?;
-        Some(RouteMatch { target: entry.target, strip: entry.strip.then_some(&entry.path) })
+        Some(RouteMatch { target: entry.target, strip: (entry.strip && !entry.path.is_empty()).then_some(&entry.path) })
     }
 
     /// Whether any route is on this normalised host, whatever the path.

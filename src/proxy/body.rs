@@ -336,7 +336,10 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        let blocked = this.exchange.as_ref().is_some_and(Exchange::is_blocked);
         let outcome = match &mut this.kind {
+            // hyper asks again when the client has taken some of what came before.
+            Kind::Download(download) if blocked && download.failed.is_some() => return Poll::Pending,
             Kind::Full(bytes) if bytes.is_empty() => None,
             Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Kind::Download(download) => match download.poll_frame(cx) {

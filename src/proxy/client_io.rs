@@ -124,9 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        if outcome.is_pending() {
-            self.traffic.blocked.store(true, Ordering::Relaxed);
-        }
+        // hyper flushes when it has written all that it has, so that a flush that is done leaves nothing waiting.
+        self.traffic.blocked.store(outcome.is_pending(), Ordering::Relaxed);
         outcome
     }
 

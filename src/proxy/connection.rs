@@ -171,11 +171,14 @@ where
     let mut connection = pin!(connection);
     let mut closing = false;
     poll_fn(|cx| {
-        if !closing && worker.stage() == Stage::Closing {
+        let mut outcome = connection.as_mut().poll(cx);
+        if outcome.is_pending() && !closing && worker.stage() == Stage::Closing {
+            // Only now, for a request may have come that hyper has not read before.
             closing = true;
             connection.as_mut().graceful_shutdown();
+            outcome = connection.as_mut().poll(cx);
         }
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+        if let Poll::Ready(outcome) = outcome {
             if let Err(error) = outcome {
                 tracing::debug!(peer = %client.peer, %error, "a client connection ended early");
             }

@@ -37,6 +37,12 @@ pub enum ProxyError {
     /// No `Host`, several, or one that is none.
     #[error("the request has no valid host")]
     BadHost,
+    /// A request target that is no path.
+    #[error("the request's target is not a path")]
+    BadTarget,
+    /// There are no descriptors, ports or buffers left.
+    #[error("the server is out of resources")]
+    Exhausted,
     /// CONNECT is not for reverse proxies.
     #[error("this method is not served here")]
     Connect,
@@ -117,7 +123,8 @@ impl ProxyError {
     fn facts(&self) -> (StatusCode, Fault, &'static str) {
         use Fault::{Client, Proxy, Upstream, Wake};
         match self {
-            Self::BadHost => (StatusCode::BAD_REQUEST, Client, "http_request_error"),
+            Self::BadHost | Self::BadTarget => (StatusCode::BAD_REQUEST, Client, "http_request_error"),
+            Self::Exhausted => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "proxy_internal_error"),
             Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, Client, "http_request_denied"),
             Self::TransferCoding => (StatusCode::NOT_IMPLEMENTED, Client, "http_request_error"),
             Self::BadUpgrade => (StatusCode::BAD_REQUEST, Client, "http_request_error"),
@@ -162,7 +169,7 @@ impl ProxyError {
     /// Whether it is in doubt where the next request begins, so that the connection has to end.
     #[must_use]
     pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadHost | Self::Connect | Self::BadUpgrade | Self::TransferCoding)
+        matches!(self, Self::BadHost | Self::BadTarget | Self::Connect | Self::BadUpgrade | Self::TransferCoding)
     }
 
     /// What `Retry-After` should say, in whole seconds.
@@ -171,7 +178,7 @@ impl ProxyError {
         let wait = match self {
             Self::Maintenance { retry_after, .. } => (*retry_after)?,
             Self::VersionFailed { retry_after, .. } => *retry_after,
-            Self::QueueFull | Self::ShuttingDown => Duration::from_secs(1),
+            Self::QueueFull | Self::ShuttingDown | Self::Exhausted => Duration::from_secs(1),
             _ => return None,
         };
         Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))

@@ -158,6 +158,12 @@ impl Exchange {
         });
     }
 
+    /// Whether the client has yet to take what was sent before.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.phase.traffic().is_blocked()
+    }
+
     /// The last byte was handed over.
     pub fn complete(&mut self) {
         self.completed = true;

@@ -1,6 +1,7 @@
 //! One request to one instance, and once more where that is provably safe.
 
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,6 +215,11 @@ impl Call<'_> {
                 instance.connect_succeeded();
                 return Ok(connection);
             }
+            Ok(Err(error)) if is_exhaustion(&error) => {
+                tracing::warn!(version = %self.unit.name(), %error, "cannot connect, for want of our own resources");
+                self.worker.pools.clear();
+                return Err(ProxyError::Exhausted);
+            }
             Ok(Err(error)) => {
                 tracing::warn!(version = %self.unit.name(), instance = %instance.endpoint(), %error, "cannot connect");
                 ProxyError::Connection
@@ -310,6 +316,12 @@ fn put(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
     head.extend_from_slice(b": ");
     head.extend_from_slice(value);
     head.extend_from_slice(b"\r\n");
+}
+
+/// Whether an error says something of this host and nothing of the backend.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// RFC 9110, 9.2.2.

@@ -45,8 +45,8 @@ pub struct Handler {
 struct Head<'r> {
     parts: &'r Parts,
     host: Cow<'r, str>,
-    /// The host as the client named it.
-    authority: &'r str,
+    /// The host with the client's port, as the backend gets it.
+    forwarded: Cow<'r, str>,
     path: Cow<'r, str>,
     client: IpAddr,
     /// Whether the peer is a trusted proxy.
@@ -170,10 +170,16 @@ impl Handler {
         let snapshot = &live.snapshot;
         let (client, trusted) = self.client_of(parts, live);
         let authority = authority(parts)?;
+        let target = parts.uri.path();
+        let is_path = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
+        if !is_path {
+            return Err(ProxyError::BadTarget);
+        }
+        let host = host::normalise(authority).ok_or(ProxyError::BadHost)?;
         let head = Head {
             parts,
-            host: host::normalise(authority).ok_or(ProxyError::BadHost)?,
-            authority,
+            forwarded: forwarded(&host, authority),
+            host,
             path: path::normalise(parts.uri.path()),
             client,
             trusted,
@@ -257,8 +263,7 @@ impl<'r> Head<'r> {
         super::headers::Downstream {
             peer: &handler.peer,
             trusted: self.trusted,
-            host: &self.host,
-            authority: self.authority,
+            authority: &self.forwarded,
             tls: handler.client.tls,
             strip: strip.map(path::PathPrefix::as_str),
         }
@@ -276,6 +281,14 @@ fn authority(parts: &Parts) -> Result<&str, ProxyError> {
         return Ok(authority.as_str());
     }
     first.and_then(|value| value.to_str().ok()).ok_or(ProxyError::BadHost)
+}
+
+/// The host for the backend; borrows from the request where the client named it in its normalised form.
+fn forwarded<'r>(host: &Cow<'r, str>, authority: &'r str) -> Cow<'r, str> {
+    match host {
+        Cow::Borrowed(host) => host::with_port(host, authority),
+        Cow::Owned(host) => Cow::Owned(host::with_port(host, authority).into_owned()),
+    }
 }
 
 /// The version's answer gets what the service adds.

@@ -1,6 +1,6 @@
 //! Which headers go on, and what is told about the client.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
@@ -38,6 +38,15 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 fn tells_of_client(name: &HeaderName) -> bool {
     let text = name.as_str();
     (text.starts_with('x') && (text.starts_with("x-forwarded-") || name == X_REAL_IP)) || name == FORWARDED
+}
+
+/// Whether a name is another spelling of one that is not the client's to set: many backends take `_` for `-`.
+fn is_disguised(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    text.contains('_')
+        && HeaderName::try_from(text.replace('_', "-")).is_ok_and(|plain| {
+            is_hop_by_hop(&plain) || tells_of_client(&plain) || plain == HOST || plain == CONTENT_LENGTH
+        })
 }
 
 /// The names that the `Connection` headers list.
@@ -78,9 +87,7 @@ pub struct Downstream<'a> {
     pub peer: &'a str,
     /// Whether that is a proxy whose word is taken.
     pub trusted: bool,
-    /// The normalised host.
-    pub host: &'a str,
-    /// The host as the client named it, with a port if it had one.
+    /// The normalised host, with the port that the client named, if it named one.
     pub authority: &'a str,
     /// Whether the connection is TLS.
     pub tls: bool,
@@ -91,7 +98,7 @@ pub struct Downstream<'a> {
 /// Hands every header of the request to the backend to `each`, but for the body's length and what makes an upgrade. Hop-by-hop
 /// headers go first, with those that `Connection` lists; ours are added afterwards, so no list can take them out.
 pub fn forwarded(from: &HeaderMap, downstream: &Downstream<'_>, mut each: impl FnMut(&HeaderName, &[u8])) {
-    each(&HOST, downstream.host.as_bytes());
+    each(&HOST, downstream.authority.as_bytes());
     let listed: Vec<&str> = connection_options(from).filter(|option| !is_plain_option(option)).collect();
     for (name, value) in from {
         let skip = is_hop_by_hop(name)
@@ -99,6 +106,7 @@ pub fn forwarded(from: &HeaderMap, downstream: &Downstream<'_>, mut each: impl F
             || name == EXPECT
             || name == CONTENT_LENGTH
             || tells_of_client(name)
+            || is_disguised(name)
             || (!listed.is_empty() && listed.iter().any(|option| name.as_str().eq_ignore_ascii_case(option)));
         if !skip {
             each(name, value.as_bytes());
@@ -200,7 +208,9 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
     ];
     let found: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| is_hop_by_hop(name) || tells_of_client(name) || LATE.contains(&name.as_str()))
+        .filter(|name| {
+            is_hop_by_hop(name) || tells_of_client(name) || is_disguised(name) || LATE.contains(&name.as_str())
+        })
         .cloned()
         .collect();
     for name in found {
@@ -208,19 +218,19 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// The client's address: the peer's, or, where that is a trusted proxy, the last address in `X-Forwarded-For` that is not
-/// one.
+/// The client's address: the peer's, or, where that is a trusted proxy, the last address in `X-Forwarded-For` that is not one. Where
+/// a trusted proxy names something that is no address, the client is nobody (`0.0.0.0`): taking the proxy for it would give it what
+/// is the proxy's to see.
 #[must_use]
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
-    let hops: Vec<&str> =
-        headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
-    for hop in hops.into_iter().rev() {
+    let lines: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
         if !contains(trusted, client) {
             break;
         }
-        let Some(address) = parse_hop(hop.trim()) else { break };
-        client = address;
+        let address = std::str::from_utf8(hop).ok().and_then(|hop| parse_hop(hop.trim()));
+        client = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }
     client
 }
@@ -254,14 +264,7 @@ mod tests {
     }
 
     fn downstream(trusted: bool) -> Downstream<'static> {
-        Downstream {
-            peer: "192.0.2.7",
-            trusted,
-            host: "shop.example",
-            authority: "shop.example:8080",
-            tls: false,
-            strip: Some("/shop"),
-        }
+        Downstream { peer: "192.0.2.7", trusted, authority: "shop.example:8080", tls: false, strip: Some("/shop") }
     }
 
     #[test]
@@ -272,6 +275,9 @@ mod tests {
             ("x-forwarded-user", "root"),
             ("forwarded", "for=6.6.6.6"),
             ("x-real-ip", "6.6.6.6"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("content_length", "9"),
+            ("x_mine_too", "2"),
             ("x-forwarded-prefix", "/evil"),
             ("connection", "x-forwarded-for, host, x-mine, content-length"),
             ("x-mine", "1"),
@@ -280,7 +286,8 @@ mod tests {
         ]);
         let headers = request_headers(&from, &downstream(false));
         let expected = map(&[
-            ("host", "shop.example"),
+            ("host", "shop.example:8080"),
+            ("x_mine_too", "2"),
             ("accept", "*/*"),
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-proto", "http"),
@@ -301,7 +308,7 @@ mod tests {
         ]);
         let headers = request_headers(&from, &downstream(true));
         let expected = map(&[
-            ("host", "shop.example"),
+            ("host", "shop.example:8080"),
             ("x-forwarded-for", "203.0.113.9, 10.0.0.1, 192.0.2.7"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "outer.example"),
@@ -319,12 +326,15 @@ mod tests {
             ("6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
             ("203.0.113.9:4711", "203.0.113.9"),
             ("2001:db8::1, [fd00::1]:80", "2001:db8::1"),
-            ("garbage, 10.0.0.3", "10.0.0.3"),
+            ("garbage, 10.0.0.3", "0.0.0.0"),
             ("10.0.0.4", "10.0.0.4"),
         ] {
             let headers = map(&[("x-forwarded-for", chain)]);
             assert_eq!(client_address(peer, &headers, &trusted).to_string(), client, "{chain}");
         }
+        let mut odd = HeaderMap::new();
+        odd.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 203.0.113.9").expect("a value"));
+        assert_eq!(client_address(peer, &odd, &trusted), IpAddr::from([203, 0, 113, 9]));
         let outsider = IpAddr::from([192, 0, 2, 7]);
         assert_eq!(client_address(outsider, &map(&[("x-forwarded-for", "6.6.6.6")]), &trusted), outsider);
     }

@@ -2,17 +2,24 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::threads::{Mailboxes, Shared};
+use super::threads::{Mailboxes, Seat, Shared, serve};
+use super::worker::Worker;
 
 /// Connections that the kernel keeps for us to accept.
 const BACKLOG: i32 = 4096;
+
+/// A peer is probed after being quiet for so long, so often and so many times: one that has vanished is noticed after two minutes.
+const QUIET: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
 
 /// How long accepting rests when there are no descriptors left.
 const REST: Duration = Duration::from_millis(50);
@@ -28,6 +35,8 @@ pub struct Accepted {
     pub tls: bool,
     /// Its place among the connections there may be.
     pub place: OwnedSemaphorePermit,
+    /// Its seat at the thread that it is for.
+    pub seat: Seat,
 }
 
 /// Binds an address for listening. A port that an ended server has just left can be had at once.
@@ -58,7 +67,7 @@ fn listen(address: SocketAddr, beside: bool) -> io::Result<TcpListener> {
 
 /// Accepts until `until` is dropped, and hands each connection to the thread with the fewest.
 pub(super) async fn accept(
-    shared: Arc<Shared>,
+    worker: Rc<Worker>,
     listener: TcpListener,
     tls: bool,
     mut until: oneshot::Receiver<()>,
@@ -71,18 +80,24 @@ pub(super) async fn accept(
             return;
         }
     };
+    let shared = &worker.shared;
+    // The thread does not end before those who have connected are served.
+    let _seat = worker.seat();
+    let serve_here = |accepted| drop(tokio::task::spawn_local(serve(Rc::clone(&worker), accepted)));
     let mut next = 0;
-    let mut hand_over = |(stream, peer, place)| {
-        next = (next + 1) % shared.connections.len();
-        threads.serve(least_busy(&shared, next), Accepted { stream, peer, tls, place });
-    };
     loop {
         let accepted = tokio::select! {
             _ = &mut until => break,
-            accepted = accept_one(&shared, &listener) => accepted,
+            accepted = accept_one(shared, &listener) => accepted,
         };
         match accepted {
-            Ok(accepted) => hand_over(accepted),
+            Ok((stream, peer, place)) => {
+                next = (next + 1) % shared.threads();
+                let thread = shared.least_busy(next);
+                let accepted = Accepted { stream, peer, tls, place, seat: shared.seat(thread) };
+                // A thread that has ended is about to be followed by this one.
+                threads.serve(thread, accepted).unwrap_or_else(serve_here);
+            }
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; trying again shortly");
@@ -90,8 +105,10 @@ pub(super) async fn accept(
             }
         }
     }
-    match last_accepted(&shared, listener) {
-        Ok(last) => last.into_iter().for_each(hand_over),
+    match last_accepted(shared, listener) {
+        Ok(last) => last
+            .into_iter()
+            .for_each(|(stream, peer, place)| serve_here(Accepted { stream, peer, tls, place, seat: worker.seat() })),
         Err(error) => tracing::warn!(%error, "who has just connected is cut off with the listener"),
     }
 }
@@ -115,29 +132,27 @@ fn last_accepted(shared: &Shared, listener: tokio::net::TcpListener) -> io::Resu
             // There is no more, or there are no descriptors.
             Err(_) => break,
         };
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         stream.set_nonblocking(true)?;
         last.push((stream, peer, place));
     }
     Ok(last)
 }
 
+/// Small answers go out at once, and a client that has vanished is noticed, which matters to tunnels.
+pub(super) fn prepare(stream: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET).with_interval(PROBE).with_retries(PROBES))
+}
+
 async fn accept_one(shared: &Shared, listener: &tokio::net::TcpListener) -> io::Result<Placed> {
     // Without a free place the client waits in the kernel's queue.
     let place = Arc::clone(&shared.places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     // Off this thread's runtime, for the thread that will serve it.
     Ok((stream.into_std()?, peer, place))
-}
-
-/// The thread with the fewest connections; among equals the first from `from` on.
-fn least_busy(shared: &Shared, from: usize) -> usize {
-    let count = shared.connections.len();
-    (0..count)
-        .map(|i| (from + i) % count)
-        .min_by_key(|thread| shared.connections[*thread].load(Ordering::Relaxed))
-        .unwrap_or_default()
 }
 
 /// Errors of `accept` that say something of one connection and nothing of the listener (accept(2)).

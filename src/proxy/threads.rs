@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Client};
@@ -17,6 +17,9 @@ use super::worker::{Stage, Worker};
 use crate::live::Published;
 use crate::telemetry::counters::ProxyCounters;
 
+/// How long whoever connects in the last moment of a drain may take.
+const LAST: Duration = Duration::from_secs(5);
+
 /// What all data threads share.
 #[derive(Debug)]
 pub struct Shared {
@@ -24,8 +27,8 @@ pub struct Shared {
     pub published: Published,
     /// How TLS is spoken.
     pub tls: Arc<ServerConfig>,
-    /// Client connections and tunnels, by thread.
-    pub connections: Box<[AtomicUsize]>,
+    /// Seats taken, by thread.
+    seats: Box<[Seats]>,
     /// What is counted whatever the service.
     pub counters: ProxyCounters,
     /// Places for client connections.
@@ -39,7 +42,7 @@ impl Shared {
         Arc::new(Self {
             published,
             tls,
-            connections: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
+            seats: (0..threads).map(|_| Seats::default()).collect(),
             counters: ProxyCounters::new(threads),
             places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
         })
@@ -48,7 +51,68 @@ impl Shared {
     /// Client connections and tunnels over all threads.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.connections.iter().map(|c| c.load(Ordering::Relaxed)).sum()
+        self.seats.iter().map(|seats| seats.taken.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// How much a thread has to do: client connections, tunnels, and on the first thread its listeners.
+#[derive(Debug, Default)]
+struct Seats {
+    taken: AtomicUsize,
+    /// Told when the last is given back.
+    none: Notify,
+}
+
+impl Shared {
+    /// How many data threads there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// The thread with the fewest seats taken; among equals the first from `from` on.
+    #[must_use]
+    pub fn least_busy(&self, from: usize) -> usize {
+        let count = self.seats.len();
+        (0..count)
+            .map(|i| (from + i) % count)
+            .min_by_key(|thread| self.seats[*thread].taken.load(Ordering::Relaxed))
+            .unwrap_or_default()
+    }
+
+    /// Takes a seat at a thread, which does not end before it is given back.
+    #[must_use]
+    pub fn seat(self: &Arc<Self>, thread: usize) -> Seat {
+        self.seats[thread].taken.fetch_add(1, Ordering::AcqRel);
+        Seat { shared: Arc::clone(self), thread }
+    }
+
+    /// Waits until a thread has nothing to do.
+    pub async fn idle(&self, thread: usize) {
+        let seats = &self.seats[thread];
+        loop {
+            let none = seats.none.notified();
+            if seats.taken.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+/// A connection, tunnel or listener of a thread.
+#[derive(Debug)]
+pub struct Seat {
+    shared: Arc<Shared>,
+    thread: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let seats = &self.shared.seats[self.thread];
+        if seats.taken.fetch_sub(1, Ordering::AcqRel) == 1 {
+            seats.none.notify_waiters();
+        }
     }
 }
 
@@ -88,8 +152,7 @@ pub struct Listening {
 impl DataThreads {
     /// Starts as many as `shared` is made for.
     pub fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            shared.connections.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = shared.seats.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let mailboxes = Mailboxes(senders.into());
         let (done_sender, done) = mpsc::unbounded_channel();
         let handles = receivers
@@ -169,9 +232,12 @@ impl Mailboxes {
         }
     }
 
-    /// Hands a connection to a thread.
-    pub(super) fn serve(&self, thread: usize, accepted: Accepted) {
-        self.tell(thread, Mail::Serve(accepted));
+    /// Hands a connection to a thread; gives it back where that has ended.
+    pub(super) fn serve(&self, thread: usize, accepted: Accepted) -> Result<(), Accepted> {
+        self.0[thread].send(Mail::Serve(accepted)).map_err(|refused| match refused.0 {
+            Mail::Serve(accepted) => accepted,
+            _ => unreachable!("what is given back is what was sent"),
+        })
     }
 }
 
@@ -182,35 +248,45 @@ async fn run(worker: Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, oth
     while let Some(mail) = mailbox.recv().await {
         match mail {
             Mail::Listen { listener, tls, until } => {
-                tokio::task::spawn_local(listener::accept(
-                    Arc::clone(&worker.shared),
-                    listener,
-                    tls,
-                    until,
-                    others.clone(),
-                ));
+                let accept = listener::accept(Rc::clone(&worker), listener, tls, until, others.clone());
+                tokio::task::spawn_local(accept);
             }
             Mail::Serve(accepted) => {
                 tokio::task::spawn_local(serve(Rc::clone(&worker), accepted));
             }
-            Mail::Drain { linger } => {
-                worker.advance(Stage::Draining);
-                let closing = async {
-                    tokio::select! {
-                        () = tokio::time::sleep(linger) => {}
-                        () = worker.idle() => {}
-                    }
-                    worker.advance(Stage::Closing);
-                    worker.idle().await;
-                };
-                tokio::select! {
-                    () = closing => return,
-                    () = aborted(&mut mailbox, &worker) => return,
-                }
-            }
+            Mail::Drain { linger } => return drain(&worker, mailbox, linger).await,
             Mail::Look => drop(worker.live.load()),
             Mail::Abort => return,
         }
+    }
+}
+
+/// The end of a data thread: answers close their connections, idle ones are closed after the linger.
+async fn drain(worker: &Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, linger: Duration) {
+    worker.advance(Stage::Draining);
+    let closing = async {
+        tokio::select! {
+            () = tokio::time::sleep(linger) => {}
+            () = worker.idle() => {}
+        }
+        worker.advance(Stage::Closing);
+        worker.idle().await;
+    };
+    tokio::select! {
+        () = closing => {}
+        () = aborted(&mut mailbox, worker) => return,
+    }
+    // Whoever was handed over in this very moment is served; from now on nobody can be.
+    mailbox.close();
+    while let Ok(mail) = mailbox.try_recv() {
+        match mail {
+            Mail::Serve(accepted) => drop(tokio::task::spawn_local(serve(Rc::clone(worker), accepted))),
+            Mail::Abort => return,
+            Mail::Listen { .. } | Mail::Drain { .. } | Mail::Look => {}
+        }
+    }
+    if tokio::time::timeout(LAST, worker.idle()).await.is_err() {
+        tracing::debug!(thread = worker.thread, "the last connections are cut");
     }
 }
 
@@ -227,14 +303,15 @@ async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker
     }
 }
 
-async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let busy = worker.busy();
+/// Serves one connection to its end.
+pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     worker.counters().connections_accepted.add(1);
-    let Accepted { stream, peer, tls, place } = accepted;
+    let Accepted { stream, peer, tls, place, seat } = accepted;
     let stream = match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
             tracing::warn!(%error, "cannot serve a connection");
+            worker.counters().connections_closed.add(1);
             return;
         }
     };
@@ -251,5 +328,5 @@ async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         connection::serve(Rc::clone(&worker), stream, place, client, limits).await;
     }
     worker.counters().connections_closed.add(1);
-    drop(busy);
+    drop(seat);
 }

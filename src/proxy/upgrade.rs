@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use super::body::ResponseBody;
 use super::error::ProxyError;
 use super::headers::{clean_response, has_token};
+use super::listener;
 use super::upstream::Connection;
 use super::upstream::head::Head;
 use super::worker::Worker;
@@ -60,9 +61,9 @@ pub fn switch(
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let (busy, worker) = (worker.busy(), Rc::clone(worker));
+    let (seat, worker) = (worker.seat(), Rc::clone(worker));
     tokio::task::spawn_local(async move {
-        let _held = (lease, busy);
+        let _held = (lease, seat);
         let Ok(client) = tunnel.0.await else { return };
         worker.counters().tunnels_opened.add(1);
         // Either side may break off at any time; that is how tunnels end.
@@ -78,6 +79,7 @@ pub fn switch(
 /// Bytes both ways until both sides have ended. What the backend sent right behind its 101 goes first.
 async fn couple(client: &mut TokioIo<Upgraded>, backend: Connection) -> io::Result<()> {
     let Some((mut backend, early)) = backend.into_tunnel() else { return Ok(()) };
+    listener::prepare(&backend)?;
     client.write_all(&early).await?;
     tokio::io::copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await?;
     Ok(())

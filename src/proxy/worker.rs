@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::alarm::Alarms;
 use super::body::Upload;
-use super::threads::Shared;
+use super::threads::{Seat, Shared};
 use super::upstream::Pools;
 use crate::live::View;
 use crate::telemetry::counters::ProxyShard;
@@ -39,9 +39,6 @@ pub struct Worker {
     /// Its connections to backends.
     pub pools: Rc<Pools>,
     stage: Cell<Stage>,
-    /// Client connections and tunnels.
-    busy: Cell<usize>,
-    idle: tokio::sync::Notify,
     random: RefCell<SmallRng>,
     retries: Cell<u32>,
     no_upload: Rc<Upload>,
@@ -65,8 +62,6 @@ impl Worker {
             pools: Pools::new(&alarms),
             alarms,
             stage: Cell::new(Stage::Open),
-            busy: Cell::new(0),
-            idle: tokio::sync::Notify::new(),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             retries: Cell::new(RETRIES * REQUESTS_PER_RETRY),
             no_upload: Rc::new(Upload::finished()),
@@ -120,31 +115,12 @@ impl Worker {
 
     /// Counts a connection or tunnel while the guard lives.
     #[must_use]
-    pub fn busy(self: &Rc<Self>) -> Busy {
-        self.busy.set(self.busy.get() + 1);
-        self.shared.connections[self.thread].store(self.busy.get(), std::sync::atomic::Ordering::Relaxed);
-        Busy(Rc::clone(self))
+    pub fn seat(&self) -> Seat {
+        self.shared.seat(self.thread)
     }
 
     /// Waits until no connection and no tunnel is left.
     pub async fn idle(&self) {
-        while self.busy.get() > 0 {
-            self.idle.notified().await;
-        }
-    }
-}
-
-/// A connection or tunnel of a thread.
-#[derive(Debug)]
-pub struct Busy(Rc<Worker>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let worker = &self.0;
-        worker.busy.set(worker.busy.get() - 1);
-        worker.shared.connections[worker.thread].store(worker.busy.get(), std::sync::atomic::Ordering::Relaxed);
-        if worker.busy.get() == 0 {
-            worker.idle.notify_waiters();
-        }
+        self.shared.idle(self.thread).await;
     }
 }

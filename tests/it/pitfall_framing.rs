@@ -295,16 +295,17 @@ fn rule_4_an_absolute_target_wins_over_host_and_goes_on_in_origin_form() {
     let site = crate::support::front::builder(&backend, "").service("other", &other.as_only_version("other")).start();
     let mut client = site.connect();
     for (target, forwarded) in [
-        ("http://APP.localhost/a?b=c", "GET /a?b=c HTTP/1.1"),
-        ("http://app.localhost.:8080/a", "GET /a HTTP/1.1"),
-        ("http://app.localhost", "GET / HTTP/1.1"),
-        ("http://app.localhost?x=1", "GET /?x=1 HTTP/1.1"),
-        ("HTTP://app.localhost/", "GET / HTTP/1.1"),
+        ("http://APP.localhost/a?b=c", ("GET /a?b=c HTTP/1.1", HOST)),
+        ("http://app.localhost.:8080/a", ("GET /a HTTP/1.1", "app.localhost:8080")),
+        ("http://app.localhost", ("GET / HTTP/1.1", HOST)),
+        ("http://app.localhost?x=1", ("GET /?x=1 HTTP/1.1", HOST)),
+        ("HTTP://app.localhost/", ("GET / HTTP/1.1", HOST)),
     ] {
         let answer = client.ask(format!("GET {target} HTTP/1.1\r\nHost: other.localhost\r\n\r\n"));
         assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "{target}");
         let request = backend.requests().pop().expect("a request");
-        assert_eq!((request.start.as_str(), request.headers_named("host")), (forwarded, vec![HOST]), "{target}");
+        let (start, host) = forwarded;
+        assert_eq!((request.start.as_str(), request.headers_named("host")), (start, vec![host]), "{target}");
     }
     assert!(other.requests().is_empty());
 }
@@ -317,14 +318,31 @@ fn rule_4_the_one_normal_form_is_routed_logged_and_forwarded() {
         site.connect().ask("GET /%61/../b//c%2f HTTP/1.1\r\nHost: APP.Localhost.:8080\r\nConnection: close\r\n\r\n");
     assert_eq!(answer.status(), 200);
     let request = backend.requests().remove(0);
-    assert_eq!((request.start.as_str(), request.headers_named("host")), ("GET /b//c%2F HTTP/1.1", vec![HOST]));
-    assert_eq!(request.header("x-forwarded-host"), Some("APP.Localhost.:8080"));
+    // The port goes on, for backends compare the host with what browsers send as `Origin`.
+    assert_eq!(
+        (request.start.as_str(), request.headers_named("host")),
+        ("GET /b//c%2F HTTP/1.1", vec!["app.localhost:8080"])
+    );
+    assert_eq!(request.header("x-forwarded-host"), Some("app.localhost:8080"));
     let log = site.path().join("access.log");
     let line = crate::support::eventually("an access line", || {
         std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n'))
     });
     let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!((line["host"].as_str(), line["path"].as_str()), (Some(HOST), Some("/b//c%2F")), "{line}");
+}
+
+#[test]
+fn rule_4_a_target_that_is_no_path_goes_nowhere() {
+    let backend = Backend::saying("ok");
+    let site = before(&backend, "");
+    for target in ["app.localhost", "*", "app.localhost:80"] {
+        let mut client = site.connect();
+        let answer = client.ask(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        assert_eq!(answer.status(), 400, "{target}");
+        assert!(client.is_closed_within(Duration::from_secs(3)), "{target}");
+    }
+    assert!(backend.requests().is_empty());
 }
 
 #[test]

@@ -102,7 +102,11 @@ pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<
         headers.append(name, value(&bytes, place)?);
     }
     let length = length(status, &headers, old, answers_head)?;
-    let keep_alive = !old && length != Length::UntilClose && !asks_to_close(&headers);
+    // One that announces a body where none may be could send it all the same, in front of the next answer.
+    let announces = headers.contains_key(TRANSFER_ENCODING)
+        || (status == StatusCode::NO_CONTENT && headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0"));
+    let suspicious = announces && (status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED);
+    let keep_alive = !old && !suspicious && length != Length::UntilClose && !asks_to_close(&headers);
     Ok(Some(Head { status, headers, length, keep_alive }))
 }
 
@@ -214,6 +218,10 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n", false),
             ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 204 No Content\r\n\r\n", true),
+            ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", false),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", true),
             ("HTTP/1.1 200 OK\r\n\r\n", false),
         ] {
             assert_eq!(read(text).expect("valid").expect("whole").keep_alive, keep_alive, "{text}");

@@ -87,6 +87,11 @@ impl Pools {
         }
     }
 
+    /// Closes all idle connections.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Closes what was idle for too long, what the backend has closed, and what leads to instances that are gone, once a second
     /// while there is anything. Never returns.
     pub async fn evict(self: Rc<Self>) {
