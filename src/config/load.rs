@@ -3,6 +3,7 @@
 
 mod entry;
 mod folder;
+mod mounts;
 mod places;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
         Vec::new()
     });
     of_root.extend(ports_warning(root, &compiled, &services));
+    of_root.extend(mounts::warnings(&read.watch));
     let broken_root = of_root.iter().any(Diagnostic::is_error);
     of_root.extend(read.diagnostics());
     if broken_root {
