@@ -187,7 +187,9 @@ impl Keeper {
 
     async fn stop(&self, running: Running) {
         let report = running.stop(&self.order().version.stop).await;
-        tracing::info!(version = %self.unit.name(), "the version is stopped: {report}");
+        // Without its last lines: it was asked to end, and they are in the log already.
+        let ended = report.outcome();
+        tracing::info!(version = %self.unit.name(), "the version is stopped: {ended}");
     }
 
     fn order(&self) -> Order {

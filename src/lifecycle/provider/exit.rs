@@ -15,18 +15,20 @@ pub struct ExitReport {
     pub last_lines: Vec<String>,
 }
 
+impl ExitReport {
+    /// How it ended, in a few words.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        let Some(code) = self.code else { return "its supervisor was killed".to_owned() };
+        // Shells use 128 plus the signal too, so that a program that exits so means the same.
+        Signal::try_from(code - 128)
+            .map_or_else(|_| format!("exit code {code}"), |signal| format!("exit code {code} ({signal})"))
+    }
+}
+
 impl fmt::Display for ExitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            None => f.write_str("its supervisor was killed")?,
-            Some(code) => {
-                write!(f, "exit code {code}")?;
-                // Shells use 128 plus the signal too, so that a program that exits so means the same.
-                if let Ok(signal) = Signal::try_from(code - 128) {
-                    write!(f, " ({signal})")?;
-                }
-            }
-        }
+        f.write_str(&self.outcome())?;
         write_lines(f, &self.last_lines)
     }
 }
