@@ -18,7 +18,7 @@ pub const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest time between two tries.
 pub const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Running for this long makes up for earlier failures.
+/// Running for this long makes up for earlier failures, and an exit after it is followed by a start at once.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
 /// The units there are.
@@ -131,7 +131,13 @@ impl Keeper {
         loop {
             let begun = Instant::now();
             let Err(why) = self.run_once().await else { return };
-            backoff = if begun.elapsed() >= HEALTHY_AFTER { FIRST_BACKOFF } else { backoff };
+            if begun.elapsed() >= HEALTHY_AFTER {
+                // It ran well until now: requests wait for it to come up again, at once.
+                tracing::error!(version = %self.unit.name(), "the version is started again: {why}");
+                self.unit.close(State::Starting);
+                backoff = FIRST_BACKOFF;
+                continue;
+            }
             tracing::error!(version = %self.unit.name(), retry_in_ms = backoff.as_millis(), "the version failed: {why}");
             self.unit.close(State::Failed { why: why.into(), retry_in: backoff });
             tokio::select! {
