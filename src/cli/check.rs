@@ -12,7 +12,9 @@ use crate::config::compile::{Identity, InForce};
 use crate::config::load::{Loaded, load};
 use crate::control::status::Running;
 
-/// What `check` is told.
+/// Say everything that is wrong with the files: place, line and cure.
+///
+/// Asks a server that runs with them what its versions are, and changes nothing. Exit code 1 if there is an error.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The server's file; without it, ./config/tidegate.yaml or /etc/tidegate/tidegate.yaml

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::file::{RootFile, ServiceFile};
 
-/// What `schema` is told.
+/// Print the JSON Schema of the files, for editors.
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
     /// Which file's schema

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::diagnostic::{Diagnostic, Label};
@@ -57,6 +58,10 @@ impl Source {
 }
 
 fn read_limited(path: &Path) -> io::Result<String> {
+    // Opening a pipe waits for a writer.
+    if std::fs::metadata(path)?.file_type().is_fifo() {
+        return Err(io::Error::other("it is a pipe"));
+    }
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::Error::other("it is a directory"));

@@ -242,7 +242,7 @@ impl Call<'_> {
             Some(idle) if !upload.is_finished() => Some(timeouts.response_head.map_or(idle, |head| head.min(idle))),
             _ => timeouts.response_head,
         };
-        let mut seen = (upload.received(), outgoing.is_sent());
+        let mut seen = (upload.received(), upload.is_finished());
         let mut waited = Duration::ZERO;
         loop {
             match self.worker.alarms.within(look, poll_fn(|cx| outgoing.poll_head(cx))).await {

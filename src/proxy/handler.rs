@@ -130,11 +130,11 @@ impl Handler {
             }
             let (request_body, upload) = body.as_mut().expect("made in the first round");
             exchange.uploads(upload);
+            let unit = &state.units[choice.version];
+            exchange.goes_to(unit, service.name.as_str(), choice.reason.as_str());
             if policy.max_body.is_some_and(|limit| http_body::Body::size_hint(request_body).lower() > limit) {
                 return Err(ProxyError::BodyTooLarge);
             }
-            let unit = &state.units[choice.version];
-            exchange.goes_to(unit, service.name.as_str(), choice.reason.as_str());
             let call = Call {
                 worker: &self.worker,
                 phase: &self.phase,

@@ -294,10 +294,12 @@ fn rule_12_an_upload_goes_on_while_nobody_takes_the_answer() {
         raw.head();
         let mut writing = raw.twin();
         let writer = std::thread::spawn(move || {
-            writing.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n")).send(vec![b'a'; SIZE]);
+            writing.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n")).send(vec![b'a'; SIZE - 1]);
         });
         assert_eq!(raw.take(SIZE).expect("the upload").len(), SIZE);
         writer.join().expect("the answer");
+        // Only now, for an answer that is over ends the upload too.
+        raw.send("a");
     });
     let site = before(&backend, "timeouts: {idle: 5s}");
     let mut client = site.connect();
