@@ -113,9 +113,6 @@ pub enum ProxyError {
     /// The whole took too long.
     #[error("the request took too long")]
     TotalTimeout,
-    /// The server is about to end.
-    #[error("the server is shutting down")]
-    ShuttingDown,
 }
 
 impl ProxyError {
@@ -144,7 +141,6 @@ impl ProxyError {
             Self::BadResponse => (StatusCode::BAD_GATEWAY, Upstream, "http_protocol_error"),
             Self::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, Upstream, "http_response_timeout"),
             Self::TotalTimeout => (StatusCode::GATEWAY_TIMEOUT, Upstream, "http_response_timeout"),
-            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "proxy_internal_response"),
         }
     }
 
@@ -178,7 +174,7 @@ impl ProxyError {
         let wait = match self {
             Self::Maintenance { retry_after, .. } => (*retry_after)?,
             Self::VersionFailed { retry_after, .. } => *retry_after,
-            Self::QueueFull | Self::ShuttingDown | Self::Exhausted => Duration::from_secs(1),
+            Self::QueueFull | Self::Exhausted => Duration::from_secs(1),
             _ => return None,
         };
         Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))
