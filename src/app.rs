@@ -2,19 +2,21 @@
 
 mod admin;
 mod limits;
+mod orders;
 mod ports;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
 
+use self::orders::Order;
 use self::ports::ListeningPorts;
 use crate::admin::auth::TokenError;
 use crate::admin::server::PortError;
@@ -22,6 +24,7 @@ use crate::admin::socket::SocketError;
 use crate::config::diagnostic::Diagnostic;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::provider::Providers;
+use crate::lifecycle::provider::hook::HookProvider;
 use crate::lifecycle::provider::process::ProcessProvider;
 use crate::lifecycle::units::Units;
 use crate::live::Published;
@@ -45,7 +48,7 @@ pub enum AppError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// An address cannot be listened on.
-    #[error("{0}; is another server there? `listen` in tidegate.yaml says where tidegate listens")]
+    #[error("{0}; {cure} `listen` in tidegate.yaml says where tidegate listens", cure = .0.cure())]
     Listen(#[from] ListenError),
     /// The admin socket cannot be had.
     #[error(transparent)]
@@ -87,7 +90,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let (first_port, last_port) = settings.process_ports;
     let seed = u16::try_from(std::process::id() % 50_000).unwrap_or_default();
     let process = ProcessProvider::new(Ports::new(first_port..=last_port, seed)).with_open_files(open_files);
-    let providers = Providers { process };
+    let providers = Providers { process, hook: HookProvider::default().with_open_files(open_files) };
     let mut reloader = first.publish(Units::new(providers, threads), threads)?;
     let published = reloader.published().clone();
     let tls = server_config(Arc::new(certificates(&published)))?;
@@ -100,7 +103,8 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         let listening = Rc::clone(&listening);
         move |settings| listening.borrow_mut().follow(settings)
     }));
-    let (orders, mut reloads) = mpsc::channel(16);
+    let (orders, mut ordered) = mpsc::channel(16);
+    let cut_at = Rc::new(Cell::new(None));
     let facts = admin::Facts {
         config: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
         started_at: SystemTime::now(),
@@ -108,15 +112,19 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         shared,
         listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
-        reload: orders,
+        orders,
+        cut_at: Rc::clone(&cut_at),
     };
     let stop_admin = admin.serve(facts);
     let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
     tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
-    let ended = follow(&mut reloader, &data.mailboxes(), &mut signals, &mut reloads, &log).await;
+    let ended = follow(&mut reloader, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
+    // Who asks for something from now on is told that it is too late.
+    drop(ordered);
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
     listening.borrow_mut().close();
     let drain = published.load().snapshot.settings.drain.clone();
+    cut_at.set(Some(Instant::now() + drain.timeout));
     let finish = async {
         data.drain(drain.linger, drain.timeout).await;
         reloader.stop().await;
@@ -134,7 +142,7 @@ async fn follow(
     reloader: &mut Reloader,
     data: &Mailboxes,
     signals: &mut Signals,
-    reloads: &mut mpsc::Receiver<admin::ReloadOrder>,
+    ordered: &mut mpsc::Receiver<Order>,
     log: &Log,
 ) -> &'static str {
     let mut watched = reloader.watched().to_vec();
@@ -150,7 +158,19 @@ async fn follow(
                 tracing::info!("SIGHUP: reading the config again");
                 reloader.reopen_access_log();
             }
-            Some(order) = reloads.recv() => answer = Some(order),
+            Some(order) = ordered.recv() => match order {
+                Order::Reload(to) => answer = Some(to),
+                Order::Sleep(version, to) => {
+                    let asleep = reloader.units().sleep(&version);
+                    // Whoever asked may have left; it sleeps all the same.
+                    tokio::task::spawn_local(async move { drop(to.send(asleep.await)) });
+                    continue;
+                }
+                Order::TryAgain(version) => {
+                    reloader.units().try_again(&version);
+                    continue;
+                }
+            },
             () = tokio::time::sleep(SWEEP), if old_pictures => {
                 old_pictures = reloader.sweep();
                 continue;
@@ -167,8 +187,8 @@ async fn follow(
             watcher.set_paths(watch_set(&watched));
         }
         reloader.standing().borrow_mut().polls = watcher.polls();
-        if let Some(order) = answer
-            && order.send(changed).is_err()
+        if let Some(to) = answer
+            && to.send(changed).is_err()
         {
             tracing::debug!("whoever asked for a reload has left");
         }

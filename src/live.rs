@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 
+use crate::lifecycle::cursor::Cursor;
 use crate::lifecycle::unit::Unit;
 use crate::model::snapshot::Snapshot;
 use crate::model::version::Version;
@@ -21,7 +22,7 @@ static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug)]
 pub struct ServiceState {
     /// The number of the next weighted choice. A new one, at 0, when the weights change.
-    pub cursor: Arc<AtomicU64>,
+    pub cursor: Arc<Cursor>,
     /// The units of the service's versions, by version index.
     pub units: Box<[Arc<Unit>]>,
     /// The requests that the service answered without a version.
@@ -58,12 +59,13 @@ impl Live {
         Self { generation, snapshot, services, certificates, access }
     }
 
-    /// The version with this name.
+    /// The version with this name, and its unit.
     #[must_use]
-    pub fn version(&self, name: &str) -> Option<&Version> {
+    pub fn version(&self, name: &str) -> Option<(&Version, &Arc<Unit>)> {
         let (service, _) = name.rsplit_once('-')?;
-        let service = &self.snapshot.services[self.snapshot.service_index(service)?];
-        service.version(name).map(|index| &service.versions[index])
+        let index = self.snapshot.service_index(service)?;
+        let (service, state) = (&self.snapshot.services[index], &self.services[index]);
+        service.version(name).map(|version| (&service.versions[version], &state.units[version]))
     }
 
     /// How many are in memory at present: one, and those that requests on their way still read.

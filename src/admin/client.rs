@@ -28,8 +28,13 @@ pub enum ClientError {
     #[error("may not open {}: run this as the user that runs tidegate, or as root", .0.display())]
     NotAllowed(PathBuf),
     /// It did not answer in time.
-    #[error("tidegate did not answer within {} s (socket {})", PATIENCE.as_secs(), .0.display())]
-    TooSlow(PathBuf),
+    #[error("tidegate did not answer within {} s (socket {})", .patience.as_secs(), .socket.display())]
+    TooSlow {
+        /// Where.
+        socket: PathBuf,
+        /// How long it had.
+        patience: Duration,
+    },
     /// It answered with an error.
     #[error("{message}")]
     Refused {
@@ -62,13 +67,20 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
     /// For the tidegate that listens on `socket`.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), patience: PATIENCE }
+    }
+
+    /// Waits for an answer for so long, rather than a minute.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Gets a path's JSON.
@@ -97,6 +109,15 @@ impl Client {
         self.parse(&self.call(Method::POST, path, body.into())?)
     }
 
+    /// Asks something of a version by posting to a path, and gets the answer's JSON. The name may be anything.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub fn command<T: DeserializeOwned>(&self, path: &str, version: &str) -> Result<T, ClientError> {
+        let path = format!("{path}?version={}", encoded(version));
+        self.parse(&self.call(Method::POST, &path, Bytes::new())?)
+    }
+
     fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let request = Request::builder()
             .method(method)
@@ -106,9 +127,8 @@ impl Client {
             .body(Full::new(body))
             .expect("paths are written in this program");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| self.io(e))?;
-        let exchange = runtime.block_on(async { timeout(PATIENCE, exchange(&self.socket, request)).await });
-        let (status, body) =
-            exchange.map_err(|_| ClientError::TooSlow(self.socket.clone()))?.map_err(|e| self.io(e))?;
+        let exchange = runtime.block_on(async { timeout(self.patience, exchange(&self.socket, request)).await });
+        let (status, body) = exchange.map_err(|_| self.too_slow())?.map_err(|e| self.io(e))?;
         if !status.is_success() {
             return Err(ClientError::Refused { status, message: message(status, &body) });
         }
@@ -121,6 +141,10 @@ impl Client {
 
     fn not_understood(&self, source: serde_json::Error) -> ClientError {
         ClientError::NotUnderstood { socket: self.socket.clone(), source }
+    }
+
+    fn too_slow(&self) -> ClientError {
+        ClientError::TooSlow { socket: self.socket.clone(), patience: self.patience }
     }
 
     fn io(&self, source: io::Error) -> ClientError {
@@ -153,5 +177,22 @@ async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> io::Result<(S
 fn message(status: StatusCode, body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json["error"]["message"].as_str());
-    message.map_or_else(|| format!("tidegate answered {status}"), str::to_owned)
+    message.map_or_else(|| format!("tidegate answered {status}"), plain)
+}
+
+/// Without control characters but line ends: it may quote what a backend wrote, and a terminal would obey them.
+fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() && char != '\n' { ' ' } else { char }).collect()
+}
+
+/// Percent-encoded (RFC 3986, 2.1), but for what needs no encoding.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }

@@ -7,6 +7,8 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::model::request::query_values;
+
 /// A request whose body has come.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -20,6 +22,14 @@ pub struct Request {
     pub headers: HeaderMap,
     /// At most 1 MiB.
     pub body: Bytes,
+}
+
+impl Request {
+    /// A parameter of the query, decoded.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        query_values(self.query.as_deref()?, name).next().map(Into::into)
+    }
 }
 
 /// An answer.

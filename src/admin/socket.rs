@@ -37,7 +37,7 @@ pub enum SocketError {
     #[error("the folder of {} is locked by another program", .0.display())]
     Locked(PathBuf),
     /// It cannot be made.
-    #[error("cannot listen on {}: {source}", .path.display())]
+    #[error("cannot listen on {}: {source}; put it elsewhere with `socket: PATH` in tidegate.yaml", .path.display())]
     Listen {
         /// Where.
         path: PathBuf,

@@ -1,30 +1,32 @@
 //! The admin API, put together: what the paths answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use http::StatusCode;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::AppError;
+use super::orders::Order;
 use super::ports::ListeningPorts;
 use crate::admin::auth::{Guard, Token};
 use crate::admin::router::{Request, Response, Router};
 use crate::admin::server::{AdminPort, serve_port, serve_socket};
 use crate::admin::socket::AdminSocket;
-use crate::control::report;
+use crate::control::commands::WakeError;
 use crate::control::status::{Rejected, Status};
+use crate::control::{commands, report};
+use crate::lifecycle::keeper::CommandError;
+use crate::lifecycle::unit::{State, Unit};
 use crate::live::Live;
 use crate::model::settings::Settings;
 use crate::proxy::threads::Shared;
 use crate::reload::standing::Standing;
 use crate::telemetry::metrics::{self, ConfigReading, Reading};
 use crate::telemetry::timestamp::Timestamp;
-
-/// Asks for a reload; the answer says whether anything came into force.
-pub(super) type ReloadOrder = oneshot::Sender<bool>;
 
 /// Socket and port, bound and not yet served.
 pub(super) struct Doors {
@@ -41,7 +43,9 @@ pub(super) struct Facts {
     pub(super) shared: Arc<Shared>,
     pub(super) listening: Rc<RefCell<ListeningPorts>>,
     pub(super) standing: Rc<RefCell<Standing>>,
-    pub(super) reload: mpsc::Sender<ReloadOrder>,
+    pub(super) orders: mpsc::Sender<Order>,
+    /// Once tidegate was told to end: when what is not over then is cut.
+    pub(super) cut_at: Rc<Cell<Option<Instant>>>,
 }
 
 impl Doors {
@@ -71,7 +75,8 @@ impl Doors {
 }
 
 fn router(facts: &Facts) -> Router {
-    let [for_status, for_metrics, for_reload, for_identities] = std::array::from_fn(|_| facts.clone());
+    let [for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake] =
+        std::array::from_fn(|_| facts.clone());
     Router::new()
         .get("/status", move |_| {
             let answer = Response::json(&for_status.status());
@@ -89,6 +94,14 @@ fn router(facts: &Facts) -> Router {
         .post("/reload", move |_: Request| {
             let facts = for_reload.clone();
             async move { facts.reload().await }
+        })
+        .post("/sleep", move |request: Request| {
+            let facts = for_sleep.clone();
+            async move { facts.sleep(&request).await.unwrap_or_else(|refusal| refusal) }
+        })
+        .post("/wake", move |request: Request| {
+            let facts = for_wake.clone();
+            async move { facts.wake(&request).await.unwrap_or_else(|refusal| refusal) }
         })
 }
 
@@ -116,6 +129,8 @@ impl Facts {
             in_force_since: Timestamp(standing.since).to_string(),
             rejected: rejected.collect(),
             listen: self.listening.borrow().urls(),
+            ending: self.cut_at.get().is_some(),
+            cut_in: self.cut_at.get().map(|at| at.saturating_duration_since(Instant::now()).as_secs() + 1),
             notices: warnings.chain(waiting).chain(polls).collect(),
             threads: self.threads,
             connections: totals.connections_open,
@@ -139,20 +154,70 @@ impl Facts {
             proxy: self.shared.counters.total(),
             access_lines_dropped: live.access.as_ref().map_or(0, |access| access.dropped()),
             services: report::services(&live),
+            states: &State::NAMES,
         }
     }
 
     /// Reads the files again, as an edit would.
     async fn reload(&self) -> Response {
         let (sender, done) = oneshot::channel();
-        let asked = self.reload.send(sender).await.is_ok();
-        match (asked, done.await) {
-            (true, Ok(changed)) => {
-                let generation = self.shared.published.load().generation;
-                let rejected = self.standing.borrow().is_held_back();
-                Response::json(&serde_json::json!({"changed": changed, "generation": generation, "rejected": rejected}))
-            }
-            _ => Response::error(http::StatusCode::SERVICE_UNAVAILABLE, "ending", "tidegate is about to end"),
+        if self.orders.send(Order::Reload(sender)).await.is_err() {
+            return ending();
         }
+        let Ok(changed) = done.await else { return ending() };
+        let generation = self.shared.published.load().generation;
+        let rejected = self.standing.borrow().is_held_back();
+        Response::json(&serde_json::json!({"changed": changed, "generation": generation, "rejected": rejected}))
     }
+
+    /// Puts a version to sleep.
+    async fn sleep(&self, request: &Request) -> Result<Response, Response> {
+        let unit = self.unit(request)?;
+        let (sender, done) = oneshot::channel();
+        let order = Order::Sleep(unit.name().to_string(), sender);
+        self.orders.send(order).await.map_err(|_| ending())?;
+        let asleep = async { done.await.unwrap_or_else(|_| Err(CommandError::Unknown(unit.name().to_string()))) };
+        commands::sleep(&unit, asleep).await.map(|slept| Response::json(&slept)).map_err(|error| {
+            let (status, code) = match &error {
+                CommandError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_version"),
+                CommandError::NotOurs(_) => (StatusCode::CONFLICT, "not_ours"),
+                CommandError::Held { .. } => (StatusCode::CONFLICT, "held"),
+                CommandError::Awaited { .. } => (StatusCode::CONFLICT, "awaited"),
+            };
+            Response::error(status, code, &error.to_string())
+        })
+    }
+
+    /// Wakes a version, and answers when it is up.
+    async fn wake(&self, request: &Request) -> Result<Response, Response> {
+        let unit = self.unit(request)?;
+        let try_again = async || {
+            let order = Order::TryAgain(unit.name().to_string());
+            if self.orders.send(order).await.is_err() {
+                tracing::debug!("tidegate is about to end");
+            }
+        };
+        commands::wake(&unit, try_again).await.map(|woken| Response::json(&woken)).map_err(|error| {
+            let (status, code) = match &error {
+                WakeError::Failed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+                WakeError::Gone(_) => (StatusCode::NOT_FOUND, "unknown_version"),
+            };
+            Response::error(status, code, &error.to_string())
+        })
+    }
+
+    /// The unit of the version that a request names.
+    fn unit(&self, request: &Request) -> Result<Arc<Unit>, Response> {
+        let Some(name) = request.parameter("version") else {
+            let message = format!("which version? such as {}?version=shop-001", request.path);
+            return Err(Response::error(StatusCode::BAD_REQUEST, "no_version", &message));
+        };
+        let live = self.shared.published.load();
+        let unit = live.version(&name).map(|(_, unit)| Arc::clone(unit));
+        unit.ok_or_else(|| Response::error(StatusCode::NOT_FOUND, "unknown_version", &commands::unknown(&live, &name)))
+    }
+}
+
+fn ending() -> Response {
+    Response::error(StatusCode::SERVICE_UNAVAILABLE, "ending", "tidegate is about to end")
 }

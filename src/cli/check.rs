@@ -19,9 +19,20 @@ use crate::control::status::Running;
 pub struct CheckArgs {
     /// The server's file; without it, ./config/tidegate.yaml or /etc/tidegate/tidegate.yaml
     pub file: Option<PathBuf>,
+    /// The same, as the other verbs take it
+    #[arg(long, short, value_name = "FILE", conflicts_with = "file")]
+    pub config: Option<PathBuf>,
     /// Print what is found as a JSON list
     #[arg(long)]
     pub json: bool,
+}
+
+impl CheckArgs {
+    /// The server's file.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        config::root_file(self.config.as_deref().or(self.file.as_deref()))
+    }
 }
 
 /// What the server of this config says its versions are; `None` where none runs, or one of another release.
@@ -44,7 +55,7 @@ impl Running {
 /// # Errors
 /// What is found cannot be written.
 pub fn run(args: &CheckArgs, in_force: &InForce<'_>, out: &mut impl Write, colour: bool) -> io::Result<ExitCode> {
-    let root = config::root_file(args.file.as_deref());
+    let root = args.root();
     let loaded = load(&root, None, in_force);
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &loaded.diagnostics)?;

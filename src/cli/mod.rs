@@ -3,19 +3,27 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+mod patience;
 pub mod schema;
 pub mod serve;
+pub mod sleep;
 pub mod status;
 pub mod supervise;
+pub mod wake;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config;
 use crate::reload::reloader::FirstLoad;
+
+/// How long a version may take to sleep or to come up. The server's own limits (the drain's and the stop's, `start.timeout`) end it
+/// long before, with an answer that says more.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// An HTTP reverse proxy that splits requests over the versions of a service.
 ///
@@ -34,6 +42,7 @@ Examples:
   tidegate check                               say everything that is wrong with it
   tidegate explain http://hello.localhost/     which version would answer, and why
   tidegate status                              versions, weights, requests, rejected edits
+  tidegate sleep hello-001                     stop a version until a request wakes it
 
 Every verb has more to say: tidegate help serve";
 
@@ -43,6 +52,8 @@ enum Verb {
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     Status(status::StatusArgs),
+    Sleep(sleep::SleepArgs),
+    Wake(wake::WakeArgs),
     Schema(schema::SchemaArgs),
     #[command(hide = true)]
     Demo(demo::DemoArgs),
@@ -63,22 +74,26 @@ pub fn run() -> ExitCode {
             return serve::run(&args);
         }
         Verb::Check(args) => {
-            let running = check::running(&socket(&config::root_file(args.file.as_deref())));
+            let running = check::running(&socket(&args.root()));
             let in_force = |version: &str| running.as_ref()?.identity(version);
             check::run(&args, &in_force, &mut out, colour).map_err(Into::into)
         }
         Verb::Explain(args) => explain::run(&args, &mut out),
-        Verb::Status(args) => {
-            let root = config::root_file(args.config.as_deref());
-            status::run(&args, &socket(&root), &mut out).map(|()| ExitCode::SUCCESS)
-        }
+        Verb::Status(args) => status::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Sleep(args) => sleep::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Wake(args) => wake::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
         Verb::Schema(args) => schema::run(&args, &mut out).map(|()| ExitCode::SUCCESS).map_err(Into::into),
     };
     outcome.unwrap_or_else(|error| complain(&error))
 }
 
+/// Where the server of this config, or else of the usual one, answers.
+fn server(config: Option<&Path>) -> PathBuf {
+    socket(&config::root_file(config))
+}
+
 /// Where the server of this config answers; with a broken config, where it does by default.
-fn socket(root: &Path) -> std::path::PathBuf {
+fn socket(root: &Path) -> PathBuf {
     FirstLoad::read(root).map_or_else(|_| root.with_file_name("tidegate.sock"), |first| first.settings().socket.clone())
 }
 

@@ -17,12 +17,15 @@ use crate::config;
 pub struct ServeArgs {
     /// The server's file; without it, ./config/tidegate.yaml or /etc/tidegate/tidegate.yaml
     pub file: Option<PathBuf>,
+    /// The same, as the other verbs take it
+    #[arg(long, short, value_name = "FILE", conflicts_with = "file")]
+    pub config: Option<PathBuf>,
 }
 
 /// Serves until told to end.
 #[must_use]
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let root = config::root_file(args.file.as_deref());
+    let root = config::root_file(args.config.as_deref().or(args.file.as_deref()));
     let Err(error) = app::serve(&root) else { return ExitCode::SUCCESS };
     let mut out = io::stderr().lock();
     // Nobody is left to read a closed standard error.

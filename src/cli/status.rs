@@ -1,5 +1,7 @@
 //! `tidegate status`: what the tidegate that runs is doing.
 
+pub(super) mod about;
+
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -32,8 +34,7 @@ pub fn run(args: &StatusArgs, socket: &Path, out: &mut dyn Write) -> anyhow::Res
     if args.json {
         // As it comes: a newer server's fields are not lost.
         let status: serde_json::Value = client.get_json("/status")?;
-        serde_json::to_writer_pretty(&mut *out, &status)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
     } else {
         render(&client.get_json("/status")?, out)?;
     }
@@ -46,7 +47,7 @@ pub fn run(args: &StatusArgs, socket: &Path, out: &mut dyn Write) -> anyhow::Res
 /// Where `out` cannot be written.
 pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if !status.rejected.is_empty() {
-        writeln!(out, "REJECTED: what ran before these edits runs on.")?;
+        writeln!(out, "REJECTED: these edits are not in force.")?;
         for rejected in &status.rejected {
             writeln!(out, "  {}", place(rejected))?;
         }
@@ -57,18 +58,42 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     let (config, generation, up) = (plain(&status.config), status.generation, duration(status.uptime));
     writeln!(out, "tidegate {} with {config}, generation {generation}, up {up}", plain(&status.tidegate))?;
-    let connections = number(status.connections, "connection");
-    let (tunnels, threads) = (number(status.tunnels, "tunnel"), number(status.threads as u64, "thread"));
-    writeln!(out, "{}: {connections}, {tunnels}, {threads}", plain(&status.listen.join(", ")))?;
+    if status.ending {
+        writeln!(out, "ending: {}", ending(status))?;
+    } else {
+        let connections = number(status.connections, "connection");
+        let (tunnels, threads) = (number(status.tunnels, "tunnel"), number(status.threads as u64, "thread"));
+        writeln!(out, "{}: {connections}, {tunnels}, {threads}", plain(&status.listen.join(", ")))?;
+    }
     if status.services.is_empty() {
         return writeln!(out, "\nNo services. A file `NAME.yaml` in the services folder makes one.");
     }
     table(&status.services, out)
 }
 
-const HEADINGS: [&str; 7] = ["VERSION", "WEIGHT", "STATE", "INSTANCES", "IN FLIGHT", "REQUESTS", "5XX"];
+/// What the end waits for.
+fn ending(status: &Status) -> String {
+    let versions = status.services.iter().flat_map(|service| &service.versions);
+    let under_way: u64 = versions.map(|version| version.in_flight + version.waiting).sum();
+    let requests = under_way.saturating_sub(status.tunnels);
+    let counted = [(requests, "request"), (status.tunnels, "tunnel")];
+    let mut parts: Vec<String> =
+        counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, of)| number(count, of)).collect();
+    if parts.is_empty() && status.connections > 0 {
+        parts.push(number(status.connections, "connection"));
+    }
+    if parts.is_empty() {
+        return "waits for its versions to stop".to_owned();
+    }
+    let at_most = status.cut_in.map(|seconds| format!(" (at most {})", duration(seconds))).unwrap_or_default();
+    format!("waits for {}{at_most}", parts.join(" and "))
+}
+
+const COLUMNS: usize = 8;
+const HEADINGS: [&str; COLUMNS] =
+    ["VERSION", "WEIGHT", "STATE", "INSTANCES", "IN FLIGHT", "WAITING", "REQUESTS", "5XX"];
 /// Those with numbers, which are easier to compare when they end in the same column.
-const FLUSH_RIGHT: [bool; 7] = [false, true, false, true, true, true, true];
+const FLUSH_RIGHT: [bool; COLUMNS] = [false, true, false, true, true, true, true, true];
 
 fn table(services: &[ServiceStatus], out: &mut dyn Write) -> io::Result<()> {
     let mut widths = HEADINGS.map(str::len);
@@ -87,13 +112,13 @@ fn table(services: &[ServiceStatus], out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out, "{}  {}", plain(&service.name), plain(&about.join(" ")))?;
         for version in &service.versions {
-            row(&cells(version), &widths, &remark(version), out)?;
+            row(&cells(version), &widths, &about::about(version), out)?;
         }
     }
     Ok(())
 }
 
-fn row(cells: &[String; 7], widths: &[usize; 7], remark: &str, out: &mut dyn Write) -> io::Result<()> {
+fn row(cells: &[String; COLUMNS], widths: &[usize; COLUMNS], remark: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut line = String::from(" ");
     for ((cell, &width), right) in cells.iter().zip(widths).zip(FLUSH_RIGHT) {
         let cell = if right { format!(" {cell:>width$} ") } else { format!(" {cell:<width$} ") };
@@ -103,13 +128,14 @@ fn row(cells: &[String; 7], widths: &[usize; 7], remark: &str, out: &mut dyn Wri
     writeln!(out, "{}", line.trim_end())
 }
 
-fn cells(version: &VersionStatus) -> [String; 7] {
+fn cells(version: &VersionStatus) -> [String; COLUMNS] {
     [
         plain(&version.name),
         format!("{}%", (version.weight * 100.0).round() / 100.0),
         plain(&version.state),
         instances(&version.instances),
         version.in_flight.to_string(),
+        version.waiting.to_string(),
         version.requests.to_string(),
         version.errors_5xx.to_string(),
     ]
@@ -119,11 +145,6 @@ fn cells(version: &VersionStatus) -> [String; 7] {
 fn instances(instances: &[InstanceStatus]) -> String {
     let (all, normal) = (instances.len(), instances.iter().filter(|instance| instance.state == "normal").count());
     if all == normal { all.to_string() } else { format!("{normal}/{all}") }
-}
-
-fn remark(version: &VersionStatus) -> String {
-    let parts: Vec<_> = [&version.why, &version.remark].into_iter().flatten().map(|part| plain(part)).collect();
-    parts.join("; ")
 }
 
 fn place(rejected: &Rejected) -> String {
@@ -171,6 +192,7 @@ mod tests {
                 state: "normal".into(),
                 instances: vec![instance("normal"), instance("out")],
                 in_flight: 12,
+                waiting: 7,
                 requests: 104_332,
                 errors_5xx: 2,
                 remark: Some("first\nrelease".into()),
@@ -228,19 +250,34 @@ mod tests {
     #[test]
     fn reads_like_this() {
         let expected = "\
-REJECTED: what ran before these edits runs on.
+REJECTED: these edits are not in force.
   config/services/blog.yaml:3:10: weights of service blog sum to 95, not 100
 
 tidegate 0.1.0 with config/tidegate.yaml, generation 7, up 1d 2h
 http://127.0.0.1:8080: 1 connection, 0 tunnels, 2 threads
 
-  VERSION   WEIGHT  STATE   INSTANCES  IN FLIGHT  REQUESTS  5XX  REMARK
+  VERSION   WEIGHT  STATE   INSTANCES  IN FLIGHT  WAITING  REQUESTS  5XX  REMARK
 old  old.localhost (redirects to https://new.example) (1 request answered by the service itself)
 shop  shop.localhost example.com/shop
-  shop-001  99.95%  normal        1/2         12    104332    2  first release
-  shop-003   0.05%  failed          0          0         0    0  exited with status 1; new  [31mcart
+  shop-001  99.95%  normal        1/2         12        7    104332    2  first release
+  shop-003   0.05%  failed          0          0        0         0    0  exited with status 1; new  [31mcart
 ";
         assert_eq!(rendered(&status()), expected);
+    }
+
+    #[test]
+    fn an_end_says_what_it_waits_for() {
+        let ends = |change: &dyn Fn(&mut Status)| {
+            let mut status = Status { ending: true, cut_in: Some(28), listen: Vec::new(), ..status() };
+            change(&mut status);
+            rendered(&status).lines().find(|line| line.starts_with("ending: ")).expect("the line").to_owned()
+        };
+        assert_eq!(ends(&|_| {}), "ending: waits for 19 requests (at most 28s)");
+        assert_eq!(ends(&|status| status.tunnels = 1), "ending: waits for 18 requests and 1 tunnel (at most 28s)");
+        let quiet = |status: &mut Status| status.services.clear();
+        assert_eq!(ends(&quiet), "ending: waits for 1 connection (at most 28s)");
+        let over = |status: &mut Status| (status.services.clear(), status.connections = 0).0;
+        assert_eq!(ends(&over), "ending: waits for its versions to stop");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! `tidegate supervise`: the parent of one version's process. Hidden; the process provider runs it.
 //!
 //! It exists so that nothing outlives tidegate. It is the subreaper of whatever the program forks, and its standard input is a
-//! socket (a pipe will do) from tidegate. Anything written there asks for an orderly stop: the stop signal to everyone, KILL after
+//! socket (a pipe will do) from tidegate. It begins with the program's own variables, where `--environment` says so: they are no
+//! business of this process, which may be root where the program is not. Anything written there afterwards asks for an orderly stop: the stop signal to everyone, KILL after
 //! the grace; `stop SIGNAL MS` says which signal and grace, where they were changed since the start. Its end means that tidegate
 //! is gone, be it by kill -9: then the grace is half a second. It ends with the program's status once no descendant is left. To
-//! tidegate it says, a line each: `started PID`, `failed ERRNO`, `killed` (the grace was used up).
+//! tidegate it says, a line each: `started PID`, `failed ERRNO`, `killed` (the grace was used up), `ended CODE` (the program; its descendants may not have).
+//!
+//! It stays the user that tidegate is, so that it may signal whatever the program becomes; only the program runs as `--user`.
 //!
 //! One thread and no runtime: `poll` over the socket and a signalfd.
 #![expect(unsafe_code, reason = "what a child sets between fork and exec goes through `pre_exec`")]
@@ -12,7 +15,9 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,8 +27,9 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpid, getppid, read, write};
+use nix::unistd::{Gid, Pid, Uid, fchown, getpid, getppid, read, setgid, setgroups, setuid, write};
 
 use crate::lifecycle::provider::process_tree::descendants;
 
@@ -44,6 +50,18 @@ pub struct SuperviseArgs {
     /// The program's soft limit on open files
     #[arg(long)]
     open_files: Option<u64>,
+    /// The program's working directory; it need not answer for the supervisor to start
+    #[arg(long)]
+    cwd: Option<PathBuf>,
+    /// Standard input begins with variables for the program: their length (32 bits, little endian), then NAME=value with a NUL each
+    #[arg(long)]
+    environment: bool,
+    /// Runs the program as this user and main group, by number: UID:GID
+    #[arg(long, value_parser = parse_user)]
+    user: Option<(Uid, Gid)>,
+    /// All groups of that user, by number
+    #[arg(long, value_delimiter = ',', value_parser = parse_group)]
+    groups: Vec<Gid>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -94,7 +112,8 @@ fn supervise(args: &SuperviseArgs) -> Result<u8, SuperviseError> {
     let watched = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     watched.thread_block()?;
     let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let program = match spawn(&args.command) {
+    let environment = if args.environment { read_environment()? } else { Vec::new() };
+    let program = match spawn(args, &environment) {
         Ok(program) => program,
         Err(source) => {
             tell(&format!("failed {}", source.raw_os_error().unwrap_or(0)));
@@ -147,6 +166,7 @@ impl Supervisor {
             };
             if pid == self.program {
                 self.status = Some(code);
+                tell(&format!("ended {code}"));
             }
         }
     }
@@ -235,16 +255,31 @@ impl Supervisor {
 }
 
 /// Starts the program as the leader of its own group, with nothing on standard input.
-fn spawn(command: &[OsString]) -> io::Result<Pid> {
+fn spawn(args: &SuperviseArgs, environment: &[(OsString, OsString)]) -> io::Result<Pid> {
     let supervisor = getpid();
-    let mut child = Command::new(&command[0]);
-    child.args(&command[1..]).stdin(Stdio::null()).process_group(0);
-    // SAFETY: the closure runs between fork and exec and makes three system calls that are async-signal-safe; it neither
-    // allocates nor locks.
+    let mut child = Command::new(&args.command[0]);
+    child.envs(environment.iter().map(|(name, value)| (name, value)));
+    child.args(&args.command[1..]).stdin(Stdio::null()).process_group(0);
+    if let Some(cwd) = &args.cwd {
+        child.current_dir(cwd);
+    }
+    let user = args.user;
+    let groups = args.groups.clone();
+    if let Some((uid, _)) = user {
+        hand_over_pipes(uid);
+    }
+    // SAFETY: the closure runs between fork and exec and makes system calls only, which are async-signal-safe (those that change
+    // the user also in that there is no other thread to tell of it); it neither allocates nor locks.
     unsafe {
         child.pre_exec(move || {
             SigSet::empty().thread_set_mask()?;
-            // Should the supervisor itself be killed, at least the program goes with it.
+            if let Some((uid, gid)) = user {
+                setgroups(&groups)?;
+                setgid(gid)?;
+                setuid(uid)?;
+            }
+            // Should the supervisor itself be killed, at least the program goes with it. After the change of user, with which the
+            // kernel forgets it.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             if getppid() != supervisor {
                 return Err(Errno::ESRCH.into());
@@ -254,6 +289,48 @@ fn spawn(command: &[OsString]) -> io::Result<Pid> {
     }
     let child = child.spawn()?;
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("process ids are positive i32")))
+}
+
+/// Reads the program's own variables.
+fn read_environment() -> Result<Vec<(OsString, OsString)>, Errno> {
+    let mut length = [0; size_of::<u32>()];
+    read_exact(&mut length)?;
+    let length = usize::try_from(u32::from_le_bytes(length)).expect("a usize has 32 bits at least");
+    let mut block = vec![0; length];
+    read_exact(&mut block)?;
+    let variables = block.split(|byte| *byte == 0).filter_map(|variable| {
+        let equals = variable.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (&variable[..equals], &variable[equals + 1..]);
+        Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
+    });
+    Ok(variables.collect())
+}
+
+/// Fills `buffer` from standard input and takes not a byte more: what follows are orders.
+fn read_exact(buffer: &mut [u8]) -> Result<(), Errno> {
+    let stdin = io::stdin();
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(stdin.as_fd(), &mut buffer[filled..]) {
+            Ok(0) => return Err(Errno::EPIPE),
+            Ok(length) => filled += length,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Gives the pipes that the program writes to into its user's hands, so that it can open /dev/stdout and /dev/stderr by name. Files
+/// and terminals stay whose they are.
+fn hand_over_pipes(uid: Uid) {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    for pipe in [stdout.as_fd(), stderr.as_fd()] {
+        if fstat(pipe).is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO) {
+            // What is open can be written to all the same.
+            let _handed_over = fchown(pipe, Some(uid), None);
+        }
+    }
 }
 
 /// Tells tidegate, which is at the other end of standard input if that is a socket.
@@ -266,6 +343,18 @@ fn tell(news: &str) {
 fn parse_order(order: &[u8]) -> Option<(Signal, Duration)> {
     let (signal, grace) = std::str::from_utf8(order).ok()?.trim_end().strip_prefix("stop ")?.split_once(' ')?;
     Some((parse_signal(signal).ok()?, Duration::from_millis(grace.parse().ok()?)))
+}
+
+/// Reads `1000:1000`.
+fn parse_user(pair: &str) -> Result<(Uid, Gid), String> {
+    let numbers = pair.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    numbers
+        .map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)))
+        .ok_or_else(|| format!("`{pair}` is not a user; say UID:GID"))
+}
+
+fn parse_group(number: &str) -> Result<Gid, String> {
+    number.parse().map(Gid::from_raw).map_err(|_| format!("`{number}` is not the number of a group"))
 }
 
 /// Reads `TERM` or `SIGTERM`.

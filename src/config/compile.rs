@@ -6,6 +6,8 @@ pub mod settings;
 
 mod address;
 mod backend;
+mod demand;
+mod endpoint;
 mod environment;
 mod identity;
 mod policy;
@@ -13,6 +15,7 @@ mod route;
 mod service;
 mod traffic;
 mod version;
+mod waiting;
 
 pub(crate) use identity::Known;
 pub use identity::{Fingerprint, Identity, InForce};
@@ -27,7 +30,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::decode::{MAX_ERRORS, decode};
 use crate::config::diagnostic::{Diagnostic, Label};
-use crate::config::file::unsupported;
+use crate::config::file::{cure, refusal};
 use crate::config::source::{Source, Span};
 use crate::config::stamp::Stamped;
 use crate::config::tree::{self, Kind, Node};
@@ -37,21 +40,19 @@ pub(crate) struct Check {
     pub(crate) source: Arc<Source>,
     root: Option<Node>,
     pub(crate) found: Vec<Diagnostic>,
-    /// Certificates, keys and environment files: a change in one is a change of this file.
+    /// Certificates, keys, environment files and pages: a change in one is a change of this file.
     pub(crate) depends_on: Vec<Stamped>,
 }
 
 impl Check {
     /// Parses and decodes a file. The value is there, for further checks, whenever something could be made of the text.
-    pub(crate) fn decode<T: DeserializeOwned>(source: Arc<Source>) -> (Self, Option<T>) {
+    /// `if_empty` is the cure for a file without anything in it.
+    pub(crate) fn decode<T: DeserializeOwned>(source: Arc<Source>, if_empty: &str) -> (Self, Option<T>) {
         let mut check = Self { source, root: None, found: Vec::new(), depends_on: Vec::new() };
         let root = match tree::parse(&check.source) {
             Ok(root) if root.is_null() => {
                 let whole = Label { span: None, ..Label::at(&check.source, Span::default()) };
-                check.found.push(
-                    Diagnostic::error("the file is empty", whole)
-                        .help("write `{}` for nothing but defaults, or take the file out"),
-                );
+                check.found.push(Diagnostic::error("the file is empty", whole).help(if_empty));
                 return (check, None);
             }
             Ok(root) => root,
@@ -60,7 +61,7 @@ impl Check {
                 return (check, None);
             }
         };
-        let (value, found) = decode(&check.source, &root, unsupported);
+        let (value, found) = decode(&check.source, &root, refusal, cure);
         check.found = found;
         check.root = Some(root);
         (check, value)

@@ -25,17 +25,30 @@ use crate::config::tree::{Kind, Node};
 /// After so many errors no more are noted of a file; nobody reads more.
 pub(crate) const MAX_ERRORS: usize = 100;
 
-/// Says why a key of a struct (by the struct's serde name) is refused although it will exist: "`image` is not supported yet; ...".
-pub type Unsupported = fn(structure: &str, key: &str) -> Option<&'static str>;
+/// Why a key that is known to tidegate is refused, with what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It will exist: "`image` is not supported yet".
+    NotYet(&'static str),
+    /// Another struct has it: "`replicas` does not belong here".
+    Elsewhere(&'static str),
+}
+
+/// Says why a key of a struct (by the struct's serde name) is refused, where there is more to say than that it is unknown.
+pub type Refuse = fn(structure: &str, key: &str) -> Option<Refusal>;
+
+/// What to write in place of a single value, by its key and the text that cannot be it, where its key says more than its type.
+pub type Cure = fn(key: &str, text: &str) -> Option<String>;
 
 /// Decodes a tree. The value is there whenever something could be made of the rest, for checks of meaning, but it is to be used
 /// only if there are no errors.
 pub fn decode<T: DeserializeOwned>(
     source: &Arc<Source>,
     root: &Node,
-    unsupported: Unsupported,
+    refuse: Refuse,
+    cure: Cure,
 ) -> (Option<T>, Vec<Diagnostic>) {
-    let context = Context { source, unsupported, cut: RefCell::default(), found: RefCell::default() };
+    let context = Context { source, refuse, cure, cut: RefCell::default(), found: RefCell::default() };
     context.cut_duplicates(root);
     let value = loop {
         match T::deserialize(NodeDeserializer::new(root, &context)) {
@@ -78,7 +91,8 @@ fn distance(a: &str, b: &str) -> usize {
 /// What one decoding shares between its values.
 struct Context<'a> {
     source: &'a Arc<Source>,
-    unsupported: Unsupported,
+    refuse: Refuse,
+    cure: Cure,
     /// Ids of the values that are passed over.
     cut: RefCell<HashSet<u32>>,
     found: RefCell<Vec<Diagnostic>>,
@@ -187,9 +201,10 @@ mod tests {
     fn run(text: &str) -> (Option<Outer>, Vec<String>) {
         let source = Arc::new(Source { path: "t".into(), text: text.into() });
         let root = tree::parse(&source).expect("YAML");
-        let (value, found) = decode(&source, &root, |structure, key| {
-            (structure == "Inner" && key == "sleep").then_some("it comes later")
-        });
+        let refuse = |structure: &str, key: &str| {
+            (structure == "Inner" && key == "sleep").then_some(Refusal::NotYet("it comes later"))
+        };
+        let (value, found) = decode(&source, &root, refuse, |_, _| None);
         (value, found.iter().map(ToString::to_string).collect())
     }
 

@@ -2,39 +2,93 @@
 //!
 //! A field that is left out is `None` or empty here; defaults belong to the model. Doc comments on fields are what editors show.
 
+mod command;
+mod demand;
 mod root;
 mod service;
 mod value;
 mod version;
 
+pub use command::CommandFile;
+pub use demand::{
+    IgnoreFile, QueueFile, ReplicasFile, ReplicasForm, ScaleFile, ScaleOnFile, SleepFile, WaitingPageFile,
+    WaitingPageForm,
+};
 pub use root::{
     ClientFile, DefaultsFile, DrainFile, ListenFile, LogFile, LogFormatFile, LogLevelFile, ProcessFile, RootFile,
+    RootQueueFile,
 };
 pub use service::{
     HeaderEditsFile, HeadersFile, MaintenanceFile, MaintenanceForm, RedirectFile, RedirectForm, RouteFile, RuleFile,
     ServiceFile, StickyFile, TimeoutsFile, TlsFile,
 };
-pub use value::{Bytes, BytesOrOff, Time, TimeOrOff, Word};
-pub use version::{PreviewFile, ReadyFile, SignalFile, StartFile, StopFile, VersionFile};
+pub use value::{Bytes, BytesOrOff, CountOrOff, Time, TimeOrOff, Word};
+pub use version::{HookFile, PreviewFile, ReadyFile, SignalFile, StartFile, StopFile, VersionFile};
 
-/// Keys that are known and not supported yet, by struct, with what to do meanwhile.
-pub fn unsupported(structure: &str, key: &str) -> Option<&'static str> {
+use crate::config::decode::Refusal;
+use crate::config::units::duration;
+
+/// As many instances of a version as there may be.
+pub const MAX_REPLICAS: u32 = 100;
+
+/// As many requests as may wait for one version at a time.
+pub const MAX_WAITING: u32 = 1_000_000;
+
+/// Keys of a struct that are refused with more to say than that they are unknown.
+pub fn refusal(structure: &str, key: &str) -> Option<Refusal> {
+    use Refusal::{Elsewhere, NotYet};
     const LATER: &str = "take it out for now; tidegate ignores no key silently";
     Some(match (structure, key) {
-        ("Version", "image" | "container" | "hook" | "build") => {
-            "write `command: [...]` for a process or `urls: [...]` for what runs already"
+        ("Version", "image" | "container" | "build") => NotYet(
+            "write `command: [...]` for a process, `urls: [...]` for what runs already, or those with a `hook` that starts it",
+        ),
+        ("Version", "port") => NotYet("a process is told its port in `PORT`; an entry of `urls` ends in its port"),
+        ("Version", "volumes" | "resources" | "cpu" | "memory") => NotYet(LATER),
+        ("Sleep", "pause_after") => NotYet("it is for containers; a process or hook is stopped: write `stop_after`"),
+        ("Service" | "Defaults", "on_failure") => NotYet(LATER),
+        ("Tls", "acme") | ("Service" | "Root", "acme") => {
+            NotYet("name a pair: `tls: {certificate: PATH, key: PATH}` in the service's file")
         }
-        ("Version", "port") => "a process is told its port in `PORT`; an entry of `urls` ends in its port",
+        ("Service", "sleep" | "replicas" | "scale" | "max_concurrency" | "queue" | "start" | "stop") => {
+            Elsewhere("write it in each version, or under `defaults` in tidegate.yaml")
+        }
+        ("Service", "keep" | "command" | "urls" | "hook" | "user" | "env" | "env_file" | "cwd") => {
+            Elsewhere("write it in the version that it is meant for, under `versions`")
+        }
+        ("Root", "sleep" | "replicas" | "scale" | "max_concurrency" | "start" | "stop" | "waiting_page") => {
+            Elsewhere("write it under `defaults`")
+        }
         (
             "Version",
-            "replicas" | "scale" | "max_concurrency" | "sleep" | "keep" | "volumes" | "resources" | "cpu" | "memory"
-            | "user",
-        ) => LATER,
-        ("Service", "on_failure" | "sleep" | "replicas" | "scale" | "max_concurrency") => LATER,
-        ("Tls", "acme") | ("Service" | "Root", "acme") => {
-            "name a pair: `tls: {certificate: PATH, key: PATH}` in the service's file"
+            "waiting_page" | "timeouts" | "max_body" | "weights" | "rules" | "sticky" | "domains" | "routes",
+        ) => Elsewhere("write it at the top of the service's file"),
+        ("RootQueue", "max_waiting" | "max_body") => Elsewhere("write it as `defaults: {queue: {...}}`"),
+        ("Queue", "max_bodies") => {
+            Elsewhere("it is for all versions together: `queue: {max_bodies: ...}` at the top of tidegate.yaml")
         }
-        ("Defaults", "sleep" | "scale" | "replicas" | "max_concurrency" | "on_failure") => LATER,
         _ => return None,
     })
+}
+
+/// What to write in place of a value that its key cannot have.
+pub fn cure(key: &str, text: &str) -> Option<String> {
+    let (low, high) = match key {
+        "min" => (0, MAX_REPLICAS),
+        "max" | "replicas" => (1, MAX_REPLICAS),
+        "max_waiting" => (0, MAX_WAITING),
+        "ready" if text.starts_with('/') => return Some(format!("write `ready: {{http: {text}}}`")),
+        "sleep" => {
+            let good = text == "off" || duration(text).is_ok_and(|time| !time.is_zero());
+            return good.then(|| format!("write `sleep: {{stop_after: {text}}}`"));
+        }
+        "signal" => {
+            let name = text.to_ascii_uppercase();
+            let name = name.strip_prefix("SIG").unwrap_or(&name);
+            return SignalFile::NAMES.contains(&name).then(|| format!("write `{name}`"));
+        }
+        _ => return None,
+    };
+    // A number in quotes needs only to lose them.
+    let quoted = text.parse::<u32>().is_ok_and(|number| (low..=high).contains(&number));
+    (!quoted).then(|| format!("write a whole number from {low} to {high}"))
 }

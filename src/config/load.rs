@@ -13,6 +13,7 @@ use std::sync::Arc;
 use self::entry::{Entry, read_service};
 use self::folder::service_files;
 pub use self::places::Places;
+use crate::config::DEFAULT_FILES;
 use crate::config::claims::{self, Candidate};
 use crate::config::compile::{Check, InForce, settings};
 use crate::config::diagnostic::{Diagnostic, Label};
@@ -32,8 +33,8 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Services that are not in force as their files have them, by name.
     pub held: Vec<Held>,
-    /// The files and folders on which all this depends: tidegate.yaml, the folder of the services, certificates, keys and
-    /// environment files. Not every one of them need exist.
+    /// The files and folders on which all this depends: tidegate.yaml, the folder of the services, certificates, keys,
+    /// environment files and waiting pages. Not every one of them need exist.
     pub watch: Vec<PathBuf>,
     /// Where tidegate.yaml says what can still be refused when it is put in force.
     pub places: Places,
@@ -70,8 +71,8 @@ impl Loaded {
 /// Loads everything. `in_force` are the versions that run; those of the previous snapshot need not be among them.
 pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> Loaded {
     let (mut check, file) = match Source::read(root) {
-        Ok(source) => Check::decode::<RootFile>(Arc::new(source)),
-        Err(error) => return broken(root, vec![*error], Vec::new(), previous),
+        Ok(source) => Check::decode::<RootFile>(Arc::new(source), "write `{}` for nothing but defaults"),
+        Err(error) => return broken(root, vec![error.maybe_help(cure_for_root(root))], Vec::new(), previous),
     };
     let source = Arc::clone(&check.source);
     // With errors in tidegate.yaml the services are checked all the same, as far as it can be understood.
@@ -82,6 +83,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
 
     let mut read = Services::read(files, &compiled, previous, in_force);
     read.watch.extend([root.to_owned(), compiled.services.clone()]);
+    read.watch.extend(check.depends_on.into_iter().map(|file| file.path));
     let services = read.settle(&compiled.settings.base_domain).unwrap_or_else(|conflicts| {
         of_root.extend(conflicts);
         Vec::new()
@@ -117,6 +119,22 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
 #[derive(Debug, Clone, Default)]
 struct Memory {
     services: BTreeMap<ServiceName, Arc<Entry>>,
+}
+
+/// What to do about a tidegate.yaml that is not there, where that is known.
+fn cure_for_root(root: &Path) -> Option<String> {
+    if root.is_dir() {
+        return Some(format!("name the file in it: `{}`", root.join("tidegate.yaml").display()));
+    }
+    if root.exists() {
+        return None;
+    }
+    let usual = DEFAULT_FILES.map(|file| format!("`{file}`")).join(" and ");
+    let found = match root.to_str() == Some(DEFAULT_FILES[0]) {
+        true => format!("looked for {usual}: name another file, or"),
+        false => "name another file, or".to_owned(),
+    };
+    Some(format!("{found} write this one (`{{}}` will do) and a folder `services` beside it"))
 }
 
 /// No new snapshot; what is remembered is what was remembered.

@@ -34,7 +34,7 @@ impl Source {
     /// # Errors
     /// The file cannot be read, is too long, or is not UTF-8.
     pub fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
-        match read_limited(path) {
+        match read_text(path, MAX_BYTES) {
             Ok(text) => Ok(Self { path: path.to_owned(), text }),
             Err(error) => {
                 let message = match error.kind() {
@@ -57,7 +57,11 @@ impl Source {
     }
 }
 
-fn read_limited(path: &Path) -> io::Result<String> {
+/// Reads a file of at most `max` bytes of UTF-8; whole KiB.
+///
+/// # Errors
+/// The file cannot be read, is too long, or is not UTF-8.
+pub(crate) fn read_text(path: &Path, max: usize) -> io::Result<String> {
     // Opening a pipe waits for a writer.
     if std::fs::metadata(path)?.file_type().is_fifo() {
         return Err(io::Error::other("it is a pipe"));
@@ -67,9 +71,10 @@ fn read_limited(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is a directory"));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(io::Error::other("it is longer than 1 MiB"));
+    file.take(max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > max {
+        let most = if max < MAX_BYTES { format!("{} KiB", max / 1024) } else { "1 MiB".to_owned() };
+        return Err(io::Error::other(format!("it is longer than {most}")));
     }
     String::from_utf8(bytes).map_err(|error| {
         io::Error::other(format!("it is not UTF-8 (from byte {} on)", error.utf8_error().valid_up_to()))

@@ -158,13 +158,26 @@ fn syntax_error(source: &Arc<Source>, error: &granit_parser::ScanError, at: usiz
     let line = source.text[..source.text.floor_char_boundary(at)].rsplit('\n').next().unwrap_or_default();
     let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
     let help = if line[..indentation].contains('\t') || source.text.as_bytes().get(at) == Some(&b'\t') {
-        "indent with spaces; YAML allows no tabs there"
+        "indent with spaces; YAML allows no tabs there".to_owned()
+    } else if let Some(word) = starred_word(&source.text, at) {
+        format!("quote what begins with `*`: `\"{word}\"`")
     } else {
-        "check quotes, brackets, the space after `:` and the indentation here and just above"
+        "check quotes, brackets, the space after `:` and the indentation here and just above".to_owned()
     };
     let end = source.text[source.text.floor_char_boundary(at)..].chars().next().map_or(at, |c| at + c.len_utf8());
     Diagnostic::error(format!("this is not YAML: {}", error.info()), Label::at(source, Span { start: at, end }))
         .help(help)
+}
+
+/// The word at this place if it begins with `*`, which makes it an alias: a wildcard that was not quoted.
+fn starred_word(text: &str, at: usize) -> Option<&str> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}');
+    let at = text.floor_char_boundary(at);
+    // The error may lie at the `*` or just behind it.
+    let before = &text[..at];
+    let start = before.rfind(ends).map_or(0, |end| end + before[end..].chars().next().map_or(0, char::len_utf8));
+    let word = text[start..].split(ends).next()?;
+    (word.starts_with('*') && !word.contains(['"', '\\'])).then_some(word)
 }
 
 #[cfg(test)]
@@ -290,6 +303,20 @@ mod tests {
         assert!(parsed("'<<': 1\n").is_ok());
         assert!(parsed("").expect("valid").is_null());
         assert!(parsed("# only a comment\n").expect("valid").is_null());
+    }
+
+    #[test]
+    fn a_wildcard_without_quotes_is_shown_with_them() {
+        for (text, word) in [
+            ("a: *.x", "`\"*.x\"`"),
+            ("a: [*.x.example.com]", "`\"*.x.example.com\"`"),
+            ("a: [/x, */health]\n", "`\"*/health\"`"),
+            ("a: [*]\n", "`\"*\"`"),
+            ("a:\n  - *Bot*\n", "`\"*Bot*\"`"),
+        ] {
+            let error = parsed(text).expect_err(text);
+            assert!(error.help.as_ref().is_some_and(|help| help.contains(word)), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum Outcome {
 pub struct Explanation {
     /// The service that was found.
     pub service: Option<String>,
-    /// By which of its hosts and paths.
+    /// Host, path and query as they are looked at.
     pub route: String,
     /// The path that the backend would see.
     pub forwarded_path: Option<String>,
@@ -115,6 +115,8 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let authority = question.headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or(of_url);
     let host = host::normalise(authority).ok_or_else(|| QuestionError::Host(authority.to_owned()))?;
     let path = path::normalise(question.url.path());
+    let query = question.url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let route = format!("{host}{path}{query}");
     let Some(found) = snapshot.route(&host, &path, question.client) else {
         let why = if snapshot.knows_host(&host) {
             format!("{host} is known, but nothing on it is for {path}, or not for {}", question.client)
@@ -122,7 +124,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
             format!("no service has the host {host}")
         };
         let outcome = Outcome::Answer { status: 404, why };
-        return Ok(Explanation { service: None, route: format!("{host}{path}"), forwarded_path: None, outcome });
+        return Ok(Explanation { service: None, route, forwarded_path: None, outcome });
     };
     let service = &snapshot.services[found.target.service()];
     let forwarded = found.strip.map_or(&*path, |prefix| prefix.strip(&path)).to_owned();
@@ -138,7 +140,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let goes_on = !matches!(outcome, Outcome::Answer { .. });
     Ok(Explanation {
         service: Some(service.name.to_string()),
-        route: format!("{host}{path}"),
+        route,
         forwarded_path: goes_on.then_some(forwarded),
         outcome,
     })

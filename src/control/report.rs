@@ -1,17 +1,17 @@
 //! What is going on, read off [`Live`] for `status` and for the metrics.
 
+mod version;
+
 use std::time::SystemTime;
 
-use super::status::{InstanceStatus, Running, ServiceStatus, Status, VersionStatus};
+use super::status::{Running, ServiceStatus, Status};
 use crate::config::compile::Fingerprint;
-use crate::lifecycle::unit::{State, Unit};
 use crate::live::{Live, ServiceState};
 use crate::model::route::Route;
 use crate::model::schedule::Schedule;
 use crate::model::service::Service;
 use crate::model::settings::Settings;
-use crate::telemetry::counters::Class;
-use crate::telemetry::metrics::{ServiceReading, VersionReading};
+use crate::telemetry::metrics::ServiceReading;
 use crate::telemetry::timestamp::Timestamp;
 
 /// What of [`Status`] can be read off [`Live`]; the caller adds the rest.
@@ -29,13 +29,14 @@ pub fn status(live: &Live, started_at: SystemTime) -> Status {
     }
 }
 
-/// What the versions are that run.
+/// What the versions are that run, or have; not those that never came up.
 #[must_use]
 pub fn identities(live: &Live) -> Running {
-    let versions = live.snapshot.services.iter().flat_map(|service| &service.versions);
+    let versions = each(live).flat_map(|(service, state)| service.versions.iter().zip(&state.units));
+    let ran = versions.filter(|(_, unit)| !unit.never_came_up());
     Running {
         tidegate: env!("CARGO_PKG_VERSION").to_owned(),
-        versions: versions.map(|v| (v.name.to_string(), Fingerprint::of(&v.backend))).collect(),
+        versions: ran.map(|(v, _)| (v.name.to_string(), Fingerprint::of(&v.backend))).collect(),
     }
 }
 
@@ -46,18 +47,11 @@ pub fn services(live: &Live) -> Vec<ServiceReading> {
         .map(|(service, state)| ServiceReading {
             name: service.name.to_string(),
             own: state.own.total(),
-            versions: service
-                .versions
+            versions: state
+                .units
                 .iter()
-                .zip(&state.units)
                 .enumerate()
-                .map(|(index, (version, unit))| VersionReading {
-                    name: version.name.to_string(),
-                    weight: service.weights.get(index).percent(),
-                    totals: unit.counters().total(),
-                    in_flight: unit.in_flight(),
-                    instances: instances_by_state(unit),
-                })
+                .map(|(index, unit)| version::reading(service, index, unit))
                 .collect(),
         })
         .collect()
@@ -74,27 +68,7 @@ fn service_status(service: &Service, state: &ServiceState, settings: &Settings) 
         hosts: std::iter::once(own).chain(service.routes.iter().map(host)).collect(),
         note: note(service),
         requests: state.own.total().requests(),
-        versions: service
-            .versions
-            .iter()
-            .zip(&state.units)
-            .enumerate()
-            .map(|(index, (version, unit))| {
-                let totals = unit.counters().total();
-                let (state, why) = (unit.state(), why(unit));
-                VersionStatus {
-                    name: version.name.to_string(),
-                    weight: service.weights.get(index).percent(),
-                    state: state.as_str().to_owned(),
-                    why,
-                    instances: instances(unit),
-                    in_flight: unit.in_flight(),
-                    requests: totals.requests(),
-                    errors_5xx: totals.class(Class::ServerError),
-                    remark: version.remark.as_deref().map(str::to_owned),
-                }
-            })
-            .collect(),
+        versions: state.units.iter().enumerate().map(|(index, unit)| version::status(service, index, unit)).collect(),
     }
 }
 
@@ -112,29 +86,4 @@ fn note(service: &Service) -> Option<String> {
     } else {
         None
     }
-}
-
-fn why(unit: &Unit) -> Option<String> {
-    match unit.state() {
-        State::Failed { why, retry_in } => Some(format!("{why}; tried again every {:.1} s", retry_in.as_secs_f64())),
-        State::Starting if unit.waiting() > 0 => Some(format!("{} requests wait for it", unit.waiting())),
-        _ => None,
-    }
-}
-
-fn instances(unit: &Unit) -> Vec<InstanceStatus> {
-    unit.instances()
-        .iter()
-        .map(|instance| InstanceStatus {
-            address: instance.endpoint().to_string(),
-            state: if instance.is_out() { "out" } else { "normal" }.to_owned(),
-            in_flight: u64::from(instance.leases()),
-        })
-        .collect()
-}
-
-fn instances_by_state(unit: &Unit) -> Vec<(&'static str, u64)> {
-    let instances = unit.instances();
-    let out = instances.iter().filter(|instance| instance.is_out()).count() as u64;
-    vec![("normal", instances.len() as u64 - out), ("out", out)]
 }

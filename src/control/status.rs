@@ -29,8 +29,12 @@ pub struct Status {
     pub rejected: Vec<Rejected>,
     /// Other things that a person should know: edits noticed late for lack of inotify watches, a setting that needs a restart.
     pub notices: Vec<String>,
-    /// Where it listens, such as `http://127.0.0.1:8080`.
+    /// Where it listens, such as `http://127.0.0.1:8080`; nowhere while it ends.
     pub listen: Vec<String>,
+    /// Whether it was told to end, and finishes what is on its way.
+    pub ending: bool,
+    /// Then: seconds until what is not over is cut.
+    pub cut_in: Option<u64>,
     /// Data threads.
     pub threads: usize,
     /// Client connections now.
@@ -79,20 +83,79 @@ pub struct VersionStatus {
     pub name: String,
     /// Its share of the weighted choices, in percent (0 to 100).
     pub weight: f64,
-    /// `starting`, `normal`, `draining`, `failed`, ...
+    /// `asleep`, `starting`, `normal`, `draining`, `failed` or `stopped`.
     pub state: String,
-    /// Why it is in that state, where that is not plain.
+    /// Why it is in that state, where that is not plain; of several lines where it failed.
     pub why: Option<String>,
+    /// Where it failed: how long from then on it is not tried again, in milliseconds.
+    pub backoff_ms: Option<u64>,
+    /// What keeps it awake; none for a version that is not up, or that others start and stop.
+    pub awake: Option<AwakeStatus>,
+    /// How many instances there may be; none for a version that others start and stop.
+    pub replicas: Option<ReplicasStatus>,
     /// Its running copies.
     pub instances: Vec<InstanceStatus>,
     /// Requests at it now.
     pub in_flight: u64,
+    /// Requests in line for it now.
+    pub waiting: u64,
     /// Requests that are over.
     pub requests: u64,
     /// Those of them that were answered 5xx.
     pub errors_5xx: u64,
+    /// While it is starting: for how long, in milliseconds.
+    pub starting_ms: Option<u64>,
+    /// What a start takes, by those that there were, in milliseconds.
+    pub typical_start_ms: Option<u64>,
+    /// The last wakes that are over, newest first; at most five.
+    pub wakes: Vec<WakeStatus>,
     /// What its file says about it.
     pub remark: Option<String>,
+}
+
+/// What keeps a version awake.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AwakeStatus {
+    /// The strongest reason: `keep`, `min` (there are always so many instances), `never` (`stop_after: off`), `requests`, `tunnels`
+    /// (until they have been silent for long enough), or `idle` (nothing does).
+    pub because: String,
+    /// Requests at it or in line for it that keep it awake.
+    pub requests: u64,
+    /// Tunnels, and requests that `ignore` names: they keep it awake only while they carry something, or not at all.
+    pub tunnels: u64,
+    /// Seconds until it sleeps if nothing comes.
+    pub sleeps_in: Option<u64>,
+}
+
+/// How many instances a version has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicasStatus {
+    /// At least so many now: 0 for a version that has neither weight, nor a rule, nor `keep`.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+    /// How many the load asks for, where that is more than there may be.
+    pub wanted: Option<u32>,
+    /// Whether there are as many as there may be, and work for more.
+    pub at_max: bool,
+}
+
+/// One wake that is over.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WakeStatus {
+    /// When it was asked for, RFC 3339.
+    pub asked: String,
+    /// Until it was started, or could not be, in milliseconds.
+    pub start_ms: u64,
+    /// From then until it was ready, or failed, in milliseconds; none if it could not be started.
+    pub probe_ms: Option<u64>,
+    /// Requests that waited when it was over.
+    pub waited: u64,
+    /// Why it failed, if it did; of several lines.
+    pub failed: Option<String>,
 }
 
 /// One running copy of a version.

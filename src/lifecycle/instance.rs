@@ -1,8 +1,13 @@
 //! One running copy of a version, as the data plane sees it.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::slots::Slots;
 use crate::model::version::Endpoint;
 
 /// How long an instance is left out after its first failed connect; doubles up to [`LONGEST_OUT`].
@@ -18,14 +23,15 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 // What every request writes to comes first, on the cache line of the count of references, which every request writes to as well.
 #[repr(C)]
 pub struct Instance {
-    leases: AtomicU32,
+    slots: Slots,
     failures: AtomicU32,
     id: u64,
     endpoint: Endpoint,
     /// Milliseconds after `born` until which the instance is left out.
     out_until: AtomicU64,
     born: Instant,
-    retired: AtomicBool,
+    /// Told when the slots are closed.
+    closing: Notify,
 }
 
 impl Instance {
@@ -35,11 +41,11 @@ impl Instance {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             endpoint,
-            leases: AtomicU32::new(0),
+            slots: Slots::open(),
             failures: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
             born: Instant::now(),
-            retired: AtomicBool::new(false),
+            closing: Notify::new(),
         }
     }
 
@@ -58,7 +64,7 @@ impl Instance {
     /// Leases on this instance.
     #[must_use]
     pub fn leases(&self) -> u32 {
-        self.leases.load(Ordering::Relaxed)
+        self.slots.taken()
     }
 
     /// Takes note of a connect that failed: the instance is left out for a growing time. Of many that fail together, one counts.
@@ -90,23 +96,49 @@ impl Instance {
             && self.born.elapsed().as_millis() < u128::from(self.out_until.load(Ordering::Relaxed))
     }
 
-    /// Marks the instance as gone: pooled connections to it are of no use any more.
-    pub fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+    /// No lease can be had on it any more: it is to be stopped, or is gone. Pooled connections to it are of no use, and tunnels
+    /// should end.
+    pub fn drain(&self) {
+        self.slots.close();
+        self.closing.notify_waiters();
     }
 
-    /// Whether the instance is gone.
+    /// It takes requests again, and those that it still has count on.
+    pub fn take_back(&self) {
+        self.slots.reopen();
+    }
+
+    /// Whether it is to be drained.
     #[must_use]
-    pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+    pub fn is_draining(&self) -> bool {
+        self.slots.is_closed()
     }
 
-    pub(super) fn lease(&self) {
-        self.leases.fetch_add(1, Ordering::Relaxed);
+    /// Waits until it is to be drained.
+    pub async fn draining(&self) {
+        loop {
+            let told = self.closing.notified();
+            if self.is_draining() {
+                return;
+            }
+            told.await;
+        }
     }
 
-    pub(super) fn release(&self) {
-        self.leases.fetch_sub(1, Ordering::Relaxed);
+    /// Takes one of `most` slots.
+    pub(super) fn lease(&self, most: u32) -> bool {
+        self.slots.take(most)
+    }
+
+    /// The seeded fault.
+    #[cfg(feature = "seeded-fault")]
+    pub(super) fn lease_blindly(&self) {
+        self.slots.take_blindly();
+    }
+
+    /// Gives it back; true if it was the last of an instance that is drained.
+    pub(super) fn release(&self) -> bool {
+        self.slots.give_back()
     }
 }
 
@@ -114,7 +146,7 @@ impl Instance {
 /// Mitzenmacher, 2001). Those left out are passed over; where all are, the one that comes back first is taken, for the last
 /// one is never left out. `random` is 64 random bits.
 #[must_use]
-pub fn pick(instances: &[std::sync::Arc<Instance>], random: u64) -> Option<&std::sync::Arc<Instance>> {
+pub fn pick(instances: &[Arc<Instance>], random: u64) -> Option<&Arc<Instance>> {
     if let [only] = instances {
         return Some(only);
     }
@@ -135,10 +167,29 @@ pub fn pick(instances: &[std::sync::Arc<Instance>], random: u64) -> Option<&std:
     Some(if second.leases() < first.leases() { second } else { first })
 }
 
+/// Picks one, and takes one of its `most` slots. Where the pick has none left, any that has; `None` where all are full.
+#[must_use]
+pub fn pick_and_lease(instances: &[Arc<Instance>], random: u64, most: u32) -> Option<&Arc<Instance>> {
+    let picked = pick(instances, random)?;
+    if picked.lease(most) {
+        return Some(picked);
+    }
+    let out_last = |out: bool| instances.iter().filter(move |instance| instance.is_out() == out);
+    out_last(false).chain(out_last(true)).find(|instance| instance.lease(most))
+}
+
+/// Takes one of the `most` slots of the least loaded instance but that with the id `than`; one that is left out only where there is
+/// no other.
+#[must_use]
+pub fn lease_other(instances: &[Arc<Instance>], than: u64, most: u32) -> Option<&Arc<Instance>> {
+    let mut others: Vec<&Arc<Instance>> = instances.iter().filter(|instance| instance.id() != than).collect();
+    others.sort_by_key(|instance| (instance.is_out(), instance.leases()));
+    others.into_iter().find(|instance| instance.lease(most))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     fn instances(count: u16) -> Vec<Arc<Instance>> {
         (1..=count).map(|port| Arc::new(Instance::new(Endpoint { host: "127.0.0.1".into(), port }))).collect()
@@ -147,7 +198,7 @@ mod tests {
     #[test]
     fn the_less_loaded_of_two_is_picked() {
         let pair = instances(2);
-        pair[0].lease();
+        assert!(pair[0].lease(9));
         for random in [0, u64::MAX, 1 << 32, 0x1234_5678_9abc_def0] {
             assert_eq!(pick(&pair, random).map(|i| i.id()), Some(pair[1].id()));
         }
@@ -178,12 +229,38 @@ mod tests {
     }
 
     #[test]
+    fn a_full_one_is_passed_over_and_a_draining_one_takes_nothing() {
+        let trio = instances(3);
+        let mut leased: Vec<u64> = (0..6).map(|_| pick_and_lease(&trio, 0, 2).expect("six slots").id()).collect();
+        leased.sort_unstable();
+        let each_twice: Vec<u64> = trio.iter().flat_map(|i| [i.id(), i.id()]).collect();
+        assert_eq!(leased, each_twice);
+        assert!(pick_and_lease(&trio, 0, 2).is_none());
+        assert!(!trio[0].release());
+        trio[0].drain();
+        assert!(trio[0].is_draining());
+        assert!(pick_and_lease(&trio, 0, 2).is_none());
+        assert!(trio[0].release(), "the last of one that drains");
+    }
+
+    #[test]
+    fn another_than_the_one_that_failed_is_leased() {
+        let trio = instances(3);
+        assert!(trio[1].lease(9));
+        assert_eq!(lease_other(&trio, trio[0].id(), 2).map(|i| i.id()), Some(trio[2].id()), "the less loaded");
+        trio[2].connect_failed();
+        assert_eq!(lease_other(&trio, trio[0].id(), 2).map(|i| i.id()), Some(trio[1].id()), "the one that is not out");
+        assert_eq!(lease_other(&trio, trio[0].id(), 2).map(|i| i.id()), Some(trio[2].id()), "the only one with room");
+        assert!(lease_other(&trio[..1], trio[0].id(), 2).is_none());
+    }
+
+    #[test]
     fn load_spreads_within_the_known_bound() {
         let ten = instances(10);
         let mut random = 42_u64;
         for _ in 0..10_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            pick(&ten, random ^ (random >> 29)).expect("ten").lease();
+            assert!(pick(&ten, random ^ (random >> 29)).expect("ten").lease(u32::MAX));
         }
         for instance in &ten {
             assert!((990..=1_010).contains(&instance.leases()), "{} leases", instance.leases());

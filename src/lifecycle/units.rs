@@ -2,82 +2,120 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::instance::Instance;
-use super::provider::{Providers, Running};
-use super::unit::{State, Unit};
-use crate::model::version::{Backend, Endpoint, Version};
+use super::keeper::{Command, CommandError, Keeper, Order};
+use super::provider::{Provider, Providers};
+use super::unit::Unit;
+use crate::model::version::Version;
 
-/// How soon a version that failed is tried again; doubles up to [`LONGEST_BACKOFF`].
-pub const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-
-/// The longest time between two tries.
-pub const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-
-/// Running for this long makes up for earlier failures, and an exit after it is followed by a start at once.
-const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-
-/// The units there are.
+/// The units there are. Used on the control thread's `LocalSet`.
 #[derive(Debug)]
-pub struct Units {
-    providers: Providers,
+pub struct Units<P = Providers> {
+    provider: P,
     threads: usize,
     by_name: HashMap<String, Entry>,
-    /// Tasks of units that were let go and may not have ended yet.
-    leaving: Vec<JoinHandle<()>>,
+    /// Units that were let go and may not have ended yet.
+    leaving: Vec<Leaving>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    version: Version,
+    task: JoinHandle<()>,
+    over: watch::Receiver<()>,
 }
 
 #[derive(Debug)]
 struct Entry {
     unit: Arc<Unit>,
     orders: watch::Sender<Order>,
+    commands: mpsc::UnboundedSender<Command>,
     task: JoinHandle<()>,
+    /// Closed when the task has ended, however.
+    over: watch::Receiver<()>,
 }
 
-/// What a unit's task is to do.
-#[derive(Debug, Clone)]
-struct Order {
-    version: Version,
-    /// Drain for at most this long, then stop.
-    leave: Option<Duration>,
+/// What a unit is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'v> {
+    /// The version.
+    pub version: &'v Version,
+    /// Whether it has weight, or a rule points at it, so that its minimum of instances holds.
+    pub has_traffic: bool,
+    /// Whether it is started once although nobody has asked for it yet, so that what is wrong with it shows.
+    pub try_out: bool,
+    /// How long requests have to finish when an instance is stopped for want of load.
+    pub drain: Duration,
 }
 
-impl Units {
+impl<P: Provider> Units<P> {
     /// No units yet; `threads` data threads will count on them.
     #[must_use]
-    pub fn new(providers: Providers, threads: usize) -> Self {
-        Self { providers, threads, by_name: HashMap::new(), leaving: Vec::new() }
+    pub fn new(provider: P, threads: usize) -> Self {
+        Self { provider, threads, by_name: HashMap::new(), leaving: Vec::new() }
     }
 
-    /// The unit of a version: the one there is, if the version's identity is the same, else a new one, which is started. Runs on
-    /// the control thread's `LocalSet`.
-    pub fn of(&mut self, version: &Version) -> Arc<Unit> {
+    /// The unit of a version: the one there is, if the version's identity is the same, else a new one.
+    pub fn of(&mut self, wish: Wish<'_>) -> Arc<Unit> {
+        let Wish { version, has_traffic, try_out, drain } = wish;
         let name = version.name.as_str();
         if let Some(entry) = self.by_name.get(name) {
             if entry.orders.borrow().version.backend == version.backend {
                 entry.orders.send_if_modified(|order| {
-                    let changed = order.version != *version;
-                    order.version.clone_from(version);
+                    let next = Order { version: version.clone(), has_traffic, drain, leave: order.leave };
+                    let changed = *order != next;
+                    *order = next;
                     changed
                 });
                 return Arc::clone(&entry.unit);
             }
             self.let_go(name, Duration::ZERO);
         }
-        let unit = Arc::new(Unit::new(version.name.clone(), self.threads));
-        let (orders, receiver) = watch::channel(Order { version: version.clone(), leave: None });
-        let keeper = Keeper { unit: Arc::clone(&unit), providers: self.providers.clone(), orders: receiver };
-        if let Backend::Urls(endpoints) = &*version.backend {
-            // Always awake: requests need not wait for the task to have its first turn.
-            unit.open(endpoints.iter().cloned().map(|e| Arc::new(Instance::new(e))).collect());
+        let unit = Arc::new(Unit::new(version, self.threads));
+        let order = Order { version: version.clone(), has_traffic, drain, leave: None };
+        let (orders, receiver) = watch::channel(order);
+        let (commands, commanded) = mpsc::unbounded_channel();
+        // The same thing outside is not started a second time while it is being stopped.
+        let same = |left: &&Leaving| left.version.name == version.name && left.version.backend == version.backend;
+        let before = self.leaving.iter().filter(same).map(|left| left.over.clone()).collect();
+        let keeper = Keeper::new(Arc::clone(&unit), self.provider.clone(), receiver, commanded, before);
+        if try_out {
+            unit.knock();
         }
-        let task = tokio::task::spawn_local(keeper.run());
-        self.by_name.insert(name.to_owned(), Entry { unit: Arc::clone(&unit), orders, task });
+        let (running, over) = watch::channel(());
+        let task = tokio::task::spawn_local(async move {
+            keeper.run().await;
+            drop(running);
+        });
+        self.by_name.insert(name.to_owned(), Entry { unit: Arc::clone(&unit), orders, commands, task, over });
         unit
+    }
+
+    /// Has a version sleep now: no request is taken, those on their way finish, then it stops. Answered when it has.
+    ///
+    /// # Errors
+    /// [`CommandError`], also where it is let go meanwhile.
+    pub fn sleep(&self, name: &str) -> impl Future<Output = Result<(), CommandError>> + use<P> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.by_name.get(name).is_some_and(|entry| entry.commands.send(Command::Sleep(answer)).is_ok());
+        let name = name.to_owned();
+        async move {
+            let answer = if sent { answered.await.ok() } else { None };
+            answer.unwrap_or(Err(CommandError::Unknown(name)))
+        }
+    }
+
+    /// Has a version that failed tried again now, rather than after a while. One that may sleep falls asleep, to be woken.
+    pub fn try_again(&self, name: &str) {
+        if let Some(entry) = self.by_name.get(name)
+            && entry.commands.send(Command::TryAgain).is_err()
+        {
+            tracing::debug!(version = name, "a unit's task is gone");
+        }
     }
 
     /// Lets go of all units but these: each drains for at most `timeout` and stops.
@@ -86,14 +124,14 @@ impl Units {
         for name in gone {
             self.let_go(&name, timeout);
         }
-        self.leaving.retain(|task| !task.is_finished());
+        self.leaving.retain(|left| !left.task.is_finished());
     }
 
     /// Stops everything and waits until nothing is left of it. Leases are not waited for: the data threads are done.
     pub async fn stop(mut self) {
         self.keep_only(&HashSet::new(), Duration::ZERO);
-        for task in self.leaving {
-            if let Err(error) = task.await {
+        for left in self.leaving {
+            if let Err(error) = left.task.await {
                 tracing::error!(%error, "a unit's task did not end as it should");
             }
         }
@@ -102,111 +140,8 @@ impl Units {
     fn let_go(&mut self, name: &str, timeout: Duration) {
         if let Some(entry) = self.by_name.remove(name) {
             entry.orders.send_modify(|order| order.leave = Some(timeout));
-            self.leaving.push(entry.task);
-        }
-    }
-}
-
-/// The task of one unit.
-struct Keeper {
-    unit: Arc<Unit>,
-    providers: Providers,
-    orders: watch::Receiver<Order>,
-}
-
-impl Keeper {
-    async fn run(mut self) {
-        if matches!(*self.order().version.backend, Backend::Urls(_)) {
-            self.until_told_to_leave().await;
-            self.drain().await;
-        } else {
-            self.keep_running().await;
-        }
-        self.unit.close(State::Stopped);
-    }
-
-    /// Keeps one instance up until told to leave.
-    async fn keep_running(&mut self) {
-        let mut backoff = FIRST_BACKOFF;
-        loop {
-            let begun = Instant::now();
-            let Err(why) = self.run_once().await else { return };
-            if begun.elapsed() >= HEALTHY_AFTER {
-                // It ran well until now: requests wait for it to come up again, at once.
-                tracing::error!(version = %self.unit.name(), "the version is started again: {why}");
-                self.unit.close(State::Starting);
-                backoff = FIRST_BACKOFF;
-                continue;
-            }
-            tracing::error!(version = %self.unit.name(), retry_in_ms = backoff.as_millis(), "the version failed: {why}");
-            self.unit.close(State::Failed { why: why.into(), retry_in: backoff });
-            tokio::select! {
-                () = self.until_told_to_leave() => return,
-                () = tokio::time::sleep(backoff) => {}
-            }
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
-            self.unit.announce(State::Starting);
-        }
-    }
-
-    /// One life of an instance. `Ok` when told to leave, and it is gone; else why it failed.
-    async fn run_once(&mut self) -> Result<(), String> {
-        let begun = Instant::now();
-        let version = self.order().version;
-        let mut running = self.providers.start(&version).await.map_err(|error| error.to_string())?;
-        let ready = tokio::select! {
-            ready = running.ready(&version.start) => ready,
-            () = self.until_told_to_leave() => {
-                // Before the stop, which may take its grace: requests that wait are for another version now.
-                self.unit.close(State::Draining);
-                self.stop(running).await;
-                return Ok(());
-            }
-        };
-        if let Err(error) = ready {
-            self.stop(running).await;
-            return Err(error.to_string());
-        }
-        let address = running.address();
-        let endpoint = Endpoint { host: address.ip().to_string().into(), port: address.port() };
-        self.unit.open(vec![Arc::new(Instance::new(endpoint))]);
-        let took_ms = begun.elapsed().as_millis();
-        tracing::info!(version = %self.unit.name(), %address, took_ms, "the version is up");
-        tokio::select! {
-            report = running.exited() => return Err(format!("it exited: {report}")),
-            () = self.until_told_to_leave() => {}
-        }
-        self.drain().await;
-        self.stop(running).await;
-        Ok(())
-    }
-
-    /// Lets requests finish, for as long as the order says.
-    async fn drain(&self) {
-        self.unit.close(State::Draining);
-        let timeout = self.order().leave.unwrap_or_default();
-        if tokio::time::timeout(timeout, self.unit.drained()).await.is_err() && !timeout.is_zero() {
-            let left = self.unit.in_flight();
-            tracing::warn!(version = %self.unit.name(), left, "the drain's deadline passed; stopping with requests on their way");
-        }
-    }
-
-    async fn stop(&self, running: Running) {
-        let report = running.stop(&self.order().version.stop).await;
-        // Without its last lines: it was asked to end, and they are in the log already.
-        let ended = report.outcome();
-        tracing::info!(version = %self.unit.name(), "the version is stopped: {ended}");
-    }
-
-    fn order(&self) -> Order {
-        self.orders.borrow().clone()
-    }
-
-    async fn until_told_to_leave(&self) {
-        // The sender goes away only after it has said so.
-        let mut orders = self.orders.clone();
-        if let Err(error) = orders.wait_for(|order| order.leave.is_some()).await {
-            tracing::debug!(%error, "the units are gone");
+            let version = entry.orders.borrow().version.clone();
+            self.leaving.push(Leaving { version, task: entry.task, over: entry.over });
         }
     }
 }

@@ -112,6 +112,16 @@ pub struct Maintenance {
     pub retry_after: Option<Duration>,
 }
 
+/// What a browser sees while a version comes up, instead of waiting; other clients wait.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WaitingPage {
+    /// Its title; the service's name where `None`.
+    pub title: Option<Box<str>>,
+    /// The page itself, with `{{title}}`, `{{service}}`, `{{version}}`, `{{elapsed}}` and `{{expected}}` (whole seconds) to be
+    /// filled in; tidegate's own where `None`.
+    pub template: Option<Box<str>>,
+}
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -129,6 +139,8 @@ pub struct Policy {
     pub allow: Option<Box<[IpNet]>>,
     /// Answers every request with 503.
     pub maintenance: Option<Maintenance>,
+    /// Shows browsers a page while a version comes up.
+    pub waiting_page: Option<WaitingPage>,
 }
 
 #[cfg(test)]

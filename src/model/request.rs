@@ -26,10 +26,7 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// The values of a query parameter, percent-decoded, `+` as a space.
     pub fn query_values(&self, key: &str) -> impl Iterator<Item = Cow<'a, str>> {
-        self.query.unwrap_or_default().split('&').filter_map(move |pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (!pair.is_empty() && decode_form(name) == key).then(|| decode_form(value))
-        })
+        query_values(self.query.unwrap_or_default(), key)
     }
 
     /// The values of a cookie, over all `Cookie` headers, without surrounding quotes.
@@ -43,6 +40,14 @@ impl<'a> RequestView<'a> {
             .filter(move |(key, _)| *key == name)
             .map(|(_, value)| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
     }
+}
+
+/// The values of a parameter in what follows `?`, percent-decoded, `+` as a space.
+pub fn query_values<'a>(query: &'a str, key: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    query.split('&').filter_map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (!pair.is_empty() && decode_form(name) == key).then(|| decode_form(value))
+    })
 }
 
 /// Decodes a name or value of a query; what is not valid percent-encoding stays, what is not UTF-8 is replaced.

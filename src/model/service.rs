@@ -46,6 +46,23 @@ impl Service {
         self.versions.iter().position(|v| v.name.as_str() == name)
     }
 
+    /// Whether a version has weight, or a rule points at it.
+    #[must_use]
+    pub fn has_traffic(&self, version: usize) -> bool {
+        !self.weights.get(version).is_zero() || self.rules.iter().any(|rule| rule.version == version)
+    }
+
+    /// Whether `other` would serve in the same way in all respects.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let Self { name, routes, certificate, versions, weights, schedule, rules, sticky, policy } = self;
+        // A chain names its public key, and so stands for the pair.
+        let chain = |pair: &Option<Arc<CertifiedKey>>| pair.as_ref().map(|pair| pair.cert.clone());
+        (name, routes, versions, weights) == (&other.name, &other.routes, &other.versions, &other.weights)
+            && (schedule, rules, sticky, policy) == (&other.schedule, &other.rules, &other.sticky, &other.policy)
+            && chain(certificate) == chain(&other.certificate)
+    }
+
     /// Whether weighted choices of `self` and `other` follow the same schedule over the same versions, so that a cursor
     /// can be carried over.
     #[must_use]

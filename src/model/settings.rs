@@ -9,6 +9,9 @@ use ipnet::IpNet;
 /// The default ports for process instances: below Linux's ephemeral range, which begins at 32768.
 pub const DEFAULT_PROCESS_PORTS: (u16, u16) = (20_000, 29_999);
 
+/// How many bytes of bodies of waiting requests are kept, when nothing else is said.
+pub const DEFAULT_MAX_HELD_BODIES: u64 = 64 * 1024 * 1024;
+
 /// Deadlines and limits on the client's side, before a service is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
@@ -103,6 +106,8 @@ pub struct Settings {
     pub client: ClientLimits,
     /// How the server ends.
     pub drain: Drain,
+    /// Bytes of bodies of waiting requests, over all versions. 64 MiB.
+    pub max_held_bodies: u64,
     /// First and last port for process instances.
     pub process_ports: (u16, u16),
     /// The access log, off when `None`.

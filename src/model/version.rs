@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
+use super::glob::Pattern;
 use super::name::VersionName;
 
 /// Where an instance listens: a host (name or address) and a port.
@@ -34,6 +37,21 @@ pub struct ProcessSpec {
     pub env: Box<[(String, String)]>,
     /// Working directory; tidegate's own where `None`.
     pub cwd: Option<PathBuf>,
+    /// The user that it runs as, by name or number; tidegate's own where `None`.
+    pub user: Option<Box<str>>,
+}
+
+/// Commands that start and stop what listens on known addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HookSpec {
+    /// Where it listens once it runs; never empty.
+    pub urls: Box<[Endpoint]>,
+    /// Starts it; exit code 0 says that it is on its way. Never empty.
+    pub start: Box<[String]>,
+    /// Stops it; it is gone when this has ended with exit code 0. Never empty.
+    pub stop: Box<[String]>,
+    /// Exit code 0 says that it runs, any other that it does not.
+    pub status: Option<Box<[String]>>,
 }
 
 impl std::fmt::Debug for ProcessSpec {
@@ -43,6 +61,7 @@ impl std::fmt::Debug for ProcessSpec {
             .field("command", &self.command)
             .field("env", &names)
             .field("cwd", &self.cwd)
+            .field("user", &self.user)
             .finish()
     }
 }
@@ -54,6 +73,16 @@ pub enum Backend {
     Urls(Box<[Endpoint]>),
     /// A process, told its port in `PORT`.
     Process(ProcessSpec),
+    /// Started and stopped by commands.
+    Hook(HookSpec),
+}
+
+impl Backend {
+    /// Whether tidegate starts and stops it, so that it can sleep.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        !matches!(self, Self::Urls(_))
+    }
 }
 
 /// When an instance that was started counts as ready.
@@ -128,6 +157,118 @@ pub enum Preview {
     Off,
 }
 
+/// How many instances a version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replicas {
+    /// At least so many while the version has weight, a rule points at it, or `keep` is set; 0 lets it sleep.
+    pub min: u32,
+    /// At most so many, whatever the load; at least 1.
+    pub max: u32,
+}
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self { min: 0, max: 1 }
+    }
+}
+
+/// What instances are made or removed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScaleOn {
+    /// Requests at a time.
+    #[default]
+    Concurrency,
+    /// Requests per second.
+    Rps,
+}
+
+/// Knative's `container-concurrency-target-default`.
+const DEFAULT_CONCURRENCY: u32 = 100;
+
+/// Knative's `requests-per-second-target-default`.
+const DEFAULT_RPS: u32 = 200;
+
+/// When instances are made or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// What is measured.
+    pub on: ScaleOn,
+    /// How much of it one instance should have; 1 or more. Where left out, `max_concurrency`, else 100, as Knative's
+    /// `container-concurrency-target-default`; for requests per second 200, as Knative's `requests-per-second-target-default`.
+    pub target: Option<u32>,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self { on: ScaleOn::Concurrency, target: None }
+    }
+}
+
+/// How long a version without traffic stays awake when nothing else is said.
+pub const DEFAULT_STOP_AFTER: Duration = Duration::from_secs(3600);
+
+/// When a version sleeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sleep {
+    /// Without traffic for this long, it is stopped; never where `None`. 1 h.
+    pub stop_after: Option<Duration>,
+    /// What is no traffic.
+    pub ignore: Ignore,
+}
+
+impl Default for Sleep {
+    fn default() -> Self {
+        Self { stop_after: Some(DEFAULT_STOP_AFTER), ignore: Ignore::default() }
+    }
+}
+
+/// Requests that neither keep a version awake nor wake it, such as those of uptime checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignore {
+    /// Patterns for the normalised path.
+    pub paths: Box<[Pattern]>,
+    /// Patterns for `User-Agent`.
+    pub user_agents: Box<[Pattern]>,
+    /// What they are answered while the version sleeps. 503.
+    pub status: StatusCode,
+}
+
+impl Default for Ignore {
+    fn default() -> Self {
+        Self { paths: Box::default(), user_agents: Box::default(), status: StatusCode::SERVICE_UNAVAILABLE }
+    }
+}
+
+impl Ignore {
+    /// Whether a request with this normalised path and `User-Agent` is ignored.
+    #[must_use]
+    pub fn holds(&self, path: &str, user_agent: Option<&str>) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(path))
+            || user_agent.is_some_and(|agent| self.user_agents.iter().any(|pattern| pattern.matches(agent)))
+    }
+
+    /// Whether nothing is ignored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.user_agents.is_empty()
+    }
+}
+
+/// Bounds of the line in which requests wait for a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// So many may wait at a time, 0 to 1,000,000. 20,000.
+    pub max_waiting: u32,
+    /// Bytes of a waiting request's body that are read ahead; the rest waits with the client. 1 MiB.
+    pub max_body: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { max_waiting: 20_000, max_body: 1024 * 1024 }
+    }
+}
+
 /// One deployment of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
@@ -139,8 +280,46 @@ pub struct Version {
     pub start: Start,
     /// How they stop.
     pub stop: Stop,
+    /// How many instances it has.
+    pub replicas: Replicas,
+    /// When there are more or fewer of them.
+    pub scale: Scale,
+    /// Requests at a time that one instance gets, 1 or more; the others wait. No limit where `None`.
+    pub max_concurrency: Option<u32>,
+    /// When it sleeps.
+    pub sleep: Sleep,
+    /// Never sleeps, and has its minimum of instances also without weight.
+    pub keep: bool,
+    /// Bounds of the line of requests that wait for it.
+    pub queue: Queue,
     /// Who sees the preview domain.
     pub preview: Preview,
     /// Free text, for people.
     pub remark: Option<Box<str>>,
+}
+
+impl Version {
+    /// How much of what is measured one instance should have. Of concurrency never more than `max_concurrency`, above which an
+    /// instance would not be given it and no load would ever ask for another.
+    #[must_use]
+    pub fn scale_target(&self) -> u32 {
+        match self.scale.on {
+            ScaleOn::Rps => self.scale.target.unwrap_or(DEFAULT_RPS),
+            ScaleOn::Concurrency => {
+                let most = self.max_concurrency.unwrap_or(u32::MAX);
+                self.scale.target.or(self.max_concurrency).unwrap_or(DEFAULT_CONCURRENCY).min(most)
+            }
+        }
+    }
+
+    /// How many instances there are at least, for a version that has weight or that a rule points at (`has_traffic`), or not.
+    #[must_use]
+    pub fn min_running(&self, has_traffic: bool) -> u32 {
+        let min = self.replicas.min;
+        match (self.keep, has_traffic) {
+            (true, _) => min.max(1),
+            (false, true) => min,
+            (false, false) => 0,
+        }
+    }
 }

@@ -9,10 +9,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// How often deadlines are looked at.
 pub const TICK: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::client_io::Traffic;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::clean_trailers;
+use super::held::{HeldBodies, HeldBody};
 use super::upstream::{Answer, ReceiveError, Received};
 use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
@@ -39,6 +40,8 @@ pub enum BodyError {
 pub struct Upload {
     received: Cell<u64>,
     finished: Cell<bool>,
+    passed: Cell<u64>,
+    passed_on: Cell<bool>,
     awaited: Cell<bool>,
     seen: Cell<u64>,
     problem: Cell<Option<UploadProblem>>,
@@ -59,7 +62,7 @@ impl Upload {
     /// One that has nothing to send.
     #[must_use]
     pub fn finished() -> Self {
-        Self { finished: Cell::new(true), ..Self::default() }
+        Self { finished: Cell::new(true), passed_on: Cell::new(true), ..Self::default() }
     }
 
     /// Bytes received so far.
@@ -68,10 +71,16 @@ impl Upload {
         self.received.get()
     }
 
-    /// Whether the last byte has been read.
+    /// Bytes handed to whoever sends them on.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.finished.get()
+    pub fn passed(&self) -> u64 {
+        self.passed.get()
+    }
+
+    /// Whether the last byte has been handed on.
+    #[must_use]
+    pub fn is_passed_on(&self) -> bool {
+        self.passed_on.get()
     }
 
     /// Whether the backend has taken all that came, and more is waited for.
@@ -80,9 +89,9 @@ impl Upload {
         self.awaited.get()
     }
 
-    /// Whether anything was received since this was last asked.
+    /// Whether anything was handed on since this was last asked.
     fn has_moved(&self) -> bool {
-        self.seen.replace(self.received.get()) != self.received.get()
+        self.seen.replace(self.passed.get()) != self.passed.get()
     }
 
     /// What went wrong on the client's side, as the error to answer.
@@ -109,6 +118,8 @@ pub enum RequestBody {
 #[derive(Debug)]
 pub struct UploadStream {
     incoming: Incoming,
+    /// What was read ahead and goes first.
+    held: Option<Box<HeldBody>>,
     upload: Rc<Upload>,
     limit: Option<u64>,
     patience: Patience,
@@ -166,6 +177,7 @@ impl RequestBody {
         let upload = Rc::new(Upload::default());
         let stream = UploadStream {
             incoming,
+            held: None,
             upload: Rc::clone(&upload),
             limit,
             patience: Patience::new(idle, &worker.alarms),
@@ -179,6 +191,38 @@ impl RequestBody {
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
+
+    /// Reads ahead what has come, until `most` bytes are held, or `most_of_all` over all bodies. The task is woken when there is more
+    /// to read, or when the client has been quiet for too long.
+    pub fn hold(
+        &mut self,
+        all: &Arc<HeldBodies>,
+        most: u64,
+        most_of_all: u64,
+        cx: &mut Context<'_>,
+    ) -> Result<(), HoldError> {
+        match self {
+            Self::Empty => Ok(()),
+            Self::Stream(stream) => stream.hold(all, most, most_of_all, cx),
+        }
+    }
+
+    /// Nothing is read for a while, which is not the client's fault.
+    pub fn rest(&mut self) {
+        if let Self::Stream(stream) = self {
+            stream.patience.renew();
+            stream.upload.awaited.set(false);
+        }
+    }
+}
+
+/// Why a body could not be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldError {
+    /// As many bytes are held as there may be over all bodies.
+    Full,
+    /// The client's part went wrong; [`Upload::problem`] says what.
+    Upload,
 }
 
 impl Body for RequestBody {
@@ -195,14 +239,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.held.is_none() && stream.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(stream) => stream.incoming.size_hint(),
+            Self::Stream(stream) => stream.size_hint(),
         }
     }
 }
@@ -213,6 +257,61 @@ impl UploadStream {
             return Poll::Ready(Some(Err(BodyError::Upload)));
         }
         self.upload.awaited.set(false);
+        let data = match self.take_held() {
+            Some(data) => data,
+            None => match ready!(self.poll_incoming(cx)) {
+                Some(Ok(data)) => data,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.upload.passed_on.set(true);
+                    return Poll::Ready(None);
+                }
+            },
+        };
+        self.upload.passed.set(self.upload.passed.get() + data.len() as u64);
+        if self.held.is_none() && self.incoming.is_end_stream() {
+            self.upload.passed_on.set(true);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn take_held(&mut self) -> Option<Bytes> {
+        let held = self.held.as_mut()?;
+        let data = held.pop();
+        if held.bytes() == 0 {
+            self.held = None;
+        }
+        data
+    }
+
+    fn hold(
+        &mut self,
+        all: &Arc<HeldBodies>,
+        most: u64,
+        most_of_all: u64,
+        cx: &mut Context<'_>,
+    ) -> Result<(), HoldError> {
+        while !self.upload.finished.get() && self.held.as_ref().map_or(0, |held| held.bytes()) < most {
+            match self.poll_incoming(cx) {
+                Poll::Pending | Poll::Ready(None) => return Ok(()),
+                Poll::Ready(Some(Err(_))) => return Err(HoldError::Upload),
+                Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
+                Poll::Ready(Some(Ok(data))) => {
+                    let held = self.held.get_or_insert_with(|| Box::new(HeldBody::among(all)));
+                    if !held.push(&data, most_of_all) {
+                        return Err(HoldError::Full);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next bytes from the client.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.upload.finished.get() {
+            return Poll::Ready(None);
+        }
         loop {
             let data = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending if self.patience.is_over(cx) => return self.fail(UploadProblem::Idle),
@@ -240,13 +339,25 @@ impl UploadStream {
                 self.upload.finished.set(true);
             }
             self.patience.renew();
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(data)));
         }
     }
 
-    fn fail(&self, problem: UploadProblem) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(&self, problem: UploadProblem) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.upload.problem.set(Some(problem));
         Poll::Ready(Some(Err(BodyError::Upload)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.incoming.size_hint();
+        if let Some(held) = &self.held {
+            let (lower, upper) = (hint.lower() + held.bytes(), hint.upper().map(|upper| upper + held.bytes()));
+            hint = SizeHint::new();
+            // In this order, for the lower bound may never be above the upper one.
+            upper.into_iter().for_each(|upper| hint.set_upper(upper));
+            hint.set_lower(lower);
+        }
+        hint
     }
 }
 
@@ -266,6 +377,7 @@ pub struct ResponseBody {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are downloads, which are not to cost an allocation")]
 enum Kind {
     Full(Bytes),
     Download(Download),

@@ -1,6 +1,7 @@
 //! The client's socket, with what the rest of the data plane needs to know of it.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,20 +10,40 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::hangup::Hangup;
+
 /// How much of an unread upload is thrown away before the connection is closed all the same.
 const LINGER_BYTES: u64 = 1024 * 1024;
 
 /// What has passed through a socket. Atomics, since hyper wants upgradable I/O to be `Send`; only one thread uses them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
     blocked: AtomicBool,
     unread_upload: AtomicBool,
     lingering: AtomicBool,
+    hangup: Hangup,
 }
 
 impl Traffic {
+    fn of(socket: &impl AsRawFd) -> Self {
+        Self {
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            unread_upload: AtomicBool::new(false),
+            lingering: AtomicBool::new(false),
+            hangup: Hangup::of(socket),
+        }
+    }
+
+    /// Whether the client has gone, also where nobody reads and so nobody has been told. Costs a system call.
+    #[must_use]
+    pub fn client_has_left(&self) -> bool {
+        self.hangup.has_happened()
+    }
+
     /// Bytes read from the client.
     #[must_use]
     pub fn read(&self) -> u64 {
@@ -74,12 +95,15 @@ pub struct ClientIo<S> {
     _place: OwnedSemaphorePermit,
 }
 
-impl<S> ClientIo<S> {
+impl<S: AsRawFd> ClientIo<S> {
     /// Wraps a stream, with its place among the connections there may be.
     pub fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, traffic: Arc::default(), discarded: 0, _place: place }
+        let traffic = Arc::new(Traffic::of(&stream));
+        Self { stream, traffic, discarded: 0, _place: place }
     }
+}
 
+impl<S> ClientIo<S> {
     /// What passes through.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
@@ -91,6 +115,12 @@ impl<S> ClientIo<S> {
             Traffic::add(&self.traffic.written, written);
         }
         outcome
+    }
+}
+
+impl<S> Drop for ClientIo<S> {
+    fn drop(&mut self) {
+        self.traffic.hangup.forget();
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -95,6 +96,11 @@ impl Phase {
         }
     }
 
+    /// Nobody is there any more: the connection ends as soon as the handler has nothing more to do at present.
+    pub fn give_up(&self) {
+        self.alarm.at_latest(0);
+    }
+
     fn watch_writing(&self, idle: Option<Duration>) {
         self.mark.set(self.traffic.written());
         match idle {
@@ -152,7 +158,7 @@ pub struct Client {
 /// Serves a connection to its end.
 pub async fn serve<S>(worker: Rc<Worker>, stream: S, place: OwnedSemaphorePermit, client: Client, limits: ClientLimits)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AsRawFd + Unpin + Send + 'static,
 {
     let io = ClientIo::new(stream, place);
     let max_head = limits.max_head;

@@ -94,7 +94,28 @@ pub enum ProxyError {
     },
     /// Too many wait for the version.
     #[error("too many requests wait for this service")]
-    QueueFull,
+    QueueFull {
+        /// What a start takes.
+        retry_after: Duration,
+    },
+    /// The version is up, and had no room for the request in time.
+    #[error("the request waited too long for its turn at this service")]
+    QueueTimeout {
+        /// When it may be tried again.
+        retry_after: Duration,
+    },
+    /// As many bytes of waiting requests are held as there may be.
+    #[error("the server holds as much for waiting requests as it can")]
+    HeldFull {
+        /// What a start takes.
+        retry_after: Duration,
+    },
+    /// The version sleeps, and this request is one of those that do not wake it.
+    #[error("this service is asleep")]
+    Asleep {
+        /// What its file says.
+        status: StatusCode,
+    },
     /// No connection to the backend.
     #[error("the service cannot be reached")]
     Connection,
@@ -134,7 +155,10 @@ impl ProxyError {
             Self::NoTraffic => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "proxy_configuration_error"),
             Self::VersionFailed { .. } => (StatusCode::SERVICE_UNAVAILABLE, Wake, "destination_unavailable"),
             Self::StartTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, Wake, "destination_unavailable"),
-            Self::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, Wake, "destination_unavailable"),
+            Self::QueueFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, Wake, "destination_unavailable"),
+            Self::QueueTimeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, Upstream, "connection_limit_reached"),
+            Self::HeldFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "proxy_internal_error"),
+            Self::Asleep { status } => (*status, Wake, "destination_unavailable"),
             Self::Connection => (StatusCode::BAD_GATEWAY, Upstream, "connection_refused"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, Upstream, "connection_timeout"),
             Self::Closed => (StatusCode::BAD_GATEWAY, Upstream, "connection_terminated"),
@@ -173,8 +197,11 @@ impl ProxyError {
     pub fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Maintenance { retry_after, .. } => (*retry_after)?,
-            Self::VersionFailed { retry_after, .. } => *retry_after,
-            Self::QueueFull | Self::Exhausted => Duration::from_secs(1),
+            Self::VersionFailed { retry_after, .. }
+            | Self::QueueFull { retry_after }
+            | Self::QueueTimeout { retry_after }
+            | Self::HeldFull { retry_after } => *retry_after,
+            Self::Exhausted => Duration::from_secs(1),
             _ => return None,
         };
         Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))

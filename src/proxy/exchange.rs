@@ -12,6 +12,7 @@ use http::request::Parts;
 use super::body::{BodyError, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
+use super::waiting::Waited;
 use super::worker::Worker;
 use crate::lifecycle::unit::Unit;
 use crate::live::ServiceState;
@@ -31,6 +32,10 @@ pub struct Exchange {
     bytes_out: u64,
     completed: bool,
     failure: Option<(&'static str, &'static str)>,
+    /// Whether it does not count as traffic.
+    ignored: bool,
+    /// Only where it was held.
+    waited: Option<Box<Waited>>,
     /// Only where there is an access log.
     logged: Option<Box<Logged>>,
 }
@@ -77,6 +82,8 @@ impl Exchange {
             bytes_out: 0,
             completed: false,
             failure: None,
+            ignored: false,
+            waited: None,
             logged: None,
         }
     }
@@ -120,6 +127,16 @@ impl Exchange {
             logged.service = Some(service.to_owned());
             logged.choice = choice;
         }
+    }
+
+    /// It neither wakes its version nor keeps it awake.
+    pub fn ignore(&mut self) {
+        self.ignored = true;
+    }
+
+    /// What it waited for, to be filled in by whoever has it wait.
+    pub fn waited(&mut self) -> &mut Option<Box<Waited>> {
+        &mut self.waited
     }
 
     /// The instance that answered.
@@ -187,7 +204,12 @@ impl Drop for Exchange {
         match &self.party {
             Party::Nobody(why) => self.worker.counters().unrouted(*why),
             Party::Service(service) => service.own.record(thread, &sample),
-            Party::Version(unit) => unit.counters().record(thread, &sample),
+            Party::Version(unit) => {
+                if self.ignored {
+                    unit.ignored();
+                }
+                unit.counters().record(thread, &sample);
+            }
         }
         if let Some(logged) = &self.logged {
             let version = if let Party::Version(unit) = &self.party { Some(unit.name().as_str()) } else { None };

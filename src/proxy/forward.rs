@@ -16,18 +16,27 @@ use super::alarm::Elapsed;
 use super::body::{Download, Patience, RequestBody, ResponseBody, Upload};
 use super::connection::Phase;
 use super::error::ProxyError;
+use super::exchange::Exchange;
 use super::headers::{Downstream, clean_response, forwarded, has_token};
 use super::upgrade::{self, Tunnel};
 use super::upstream::head::Head;
-use super::upstream::{Asks, Connection, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending};
+use super::upstream::{Asks, Connection, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending, Turn};
+use super::waiting::{SOON, Waited, wait};
 use super::worker::Worker;
-use crate::lifecycle::instance::Instance;
 use crate::lifecycle::lease::Lease;
-use crate::lifecycle::unit::{AcquireError, Unit};
+use crate::lifecycle::unit::Unit;
 use crate::model::policy::Policy;
+use crate::model::version::Version;
 
 /// How many instances are tried where connections are refused.
 const MAX_INSTANCES: usize = 3;
+
+/// A request waits for its turn to connect at most so many times as long as connecting may take: whoever is before it may take all
+/// of that.
+const TURN: u32 = 2;
+
+/// How long a request waits to hear that an instance which refused it has ended: its end is heard of a moment after its port is closed.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// What there is to send, and by which rules.
 #[derive(Debug)]
@@ -46,20 +55,23 @@ pub struct Call<'c> {
     pub policy: &'c Policy,
     /// The chosen version.
     pub unit: &'c Arc<Unit>,
-    /// How long a request waits for the version to come up.
-    pub start_timeout: Duration,
+    /// The same, by the config.
+    pub version: &'c Version,
+    /// Bytes of bodies that may be held, over all versions.
+    pub max_held_bodies: u64,
+    /// Whether the request does not count as traffic.
+    pub ignored: bool,
 }
 
-/// Who answered, and what.
-pub type Forwarded = (Arc<Instance>, Response<ResponseBody>);
-
-/// Sends the request; `None` where the version went away before anything was sent.
+/// Sends the request; `None` where the version went away before anything was sent. What it waited for, if it did, and
+/// who answered is noted in `exchange`.
 pub async fn forward(
     call: Call<'_>,
     body: &mut RequestBody,
     upload: &Rc<Upload>,
     tunnel: &mut Option<Tunnel>,
-) -> Result<Option<Forwarded>, ProxyError> {
+    exchange: &mut Exchange,
+) -> Result<Option<Response<ResponseBody>>, ProxyError> {
     let timeouts = &call.policy.timeouts;
     let total = timeouts.total.map(|limit| {
         let alarm = call.worker.alarms.alarm();
@@ -67,7 +79,7 @@ pub async fn forward(
         alarm
     });
     let alarms = &call.worker.alarms;
-    let sent = alarms.within(timeouts.total, call.send(body, upload, tunnel.is_some())).await;
+    let sent = alarms.within(timeouts.total, call.send(body, upload, tunnel.is_some(), exchange.waited())).await;
     let Answered { lease, outgoing, head } = match sent {
         Err(Elapsed) => return Err(ProxyError::TotalTimeout),
         Ok(Err(SendFailure::Gone)) => return Ok(None),
@@ -80,14 +92,14 @@ pub async fn forward(
     if call.unit.state() != crate::lifecycle::unit::State::Normal && upload.received() == 0 {
         return Ok(None);
     }
-    let instance = Arc::clone(lease.instance());
+    exchange.answered_by(lease.instance().endpoint());
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
-        let response = upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease)?;
-        return Ok(Some((instance, response)));
+        return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease).map(Some);
     }
     let trailers = call.parts.headers.contains_key(TE) && has_token(&call.parts.headers, &TE, "trailers");
-    let mut answer = outgoing.into_answer(&head, &call.worker.pools);
+    let pools = &call.worker.pools;
+    let mut answer = outgoing.into_answer(&head, pools, pools.keep(call.unit.max_concurrency()));
     answer.give_back();
     let mut headers = head.headers;
     clean_response(&mut headers, trailers);
@@ -104,12 +116,15 @@ pub async fn forward(
     let mut response = Response::new(ResponseBody::download(download));
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
-    Ok(Some((instance, response)))
+    Ok(Some(response))
 }
 
-enum SendFailure {
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum SendFailure {
     /// The version went away; nothing was sent.
     Gone,
+    /// What the client is told.
     Error(ProxyError),
 }
 
@@ -128,7 +143,13 @@ struct Answered {
 
 impl Call<'_> {
     /// Leases, connects and sends until there is a response.
-    async fn send(&self, body: &mut RequestBody, upload: &Rc<Upload>, upgrade: bool) -> Result<Answered, SendFailure> {
+    async fn send(
+        &self,
+        body: &mut RequestBody,
+        upload: &Rc<Upload>,
+        upgrade: bool,
+        waited: &mut Option<Box<Waited>>,
+    ) -> Result<Answered, SendFailure> {
         self.worker.earn_retry();
         let repeatable = body.is_empty() && is_idempotent(&self.parts.method);
         let asks = match self.parts.method {
@@ -138,17 +159,31 @@ impl Call<'_> {
         };
         let mut refused = 0;
         let mut only_fresh = upgrade;
+        // The instance that closed a fresh connection on the request.
+        let mut failed = None;
         loop {
-            let lease = self.lease().await?;
+            let other = failed.and_then(|failed| self.unit.acquire_other(failed));
+            let mut lease = match other.or_else(|| self.unit.acquire(self.worker.random())) {
+                Some(lease) => lease,
+                // Rare, and large.
+                None => Box::pin(wait(self, body, upload, waited)).await?,
+            };
+            if self.ignored {
+                lease.make_quiet();
+            }
             let max_idle = if repeatable { IDLE_LIMIT } else { FRESH };
-            let pooled = if only_fresh { None } else { self.worker.pools.check_out(lease.instance(), max_idle) };
+            let pooled = if only_fresh { None } else { self.worker.pools.check_out(&lease, max_idle) };
             let connection = match pooled {
                 Some(connection) => connection,
-                None => match self.connect(&lease).await {
+                // Rare as well: what every connection keeps room for is smaller without it.
+                None => match Box::pin(self.connect(&lease, !only_fresh, waited)).await {
                     Ok(connection) => connection,
                     Err(error) => {
                         refused += 1;
                         if refused < self.unit.instances().len().min(MAX_INSTANCES) {
+                            continue;
+                        }
+                        if error == ProxyError::Connection && Box::pin(self.has_ended(lease)).await {
                             continue;
                         }
                         return Err(error.into());
@@ -157,22 +192,61 @@ impl Call<'_> {
             };
             let sending = self.encode(std::mem::replace(body, RequestBody::Empty), upgrade);
             let mut outgoing = Outgoing::new(connection, sending, asks);
-            let error = match self.response(&mut outgoing, upload).await? {
-                Ok(head) => return Ok(Answered { lease, outgoing, head }),
+            if let Some(waited) = waited {
+                waited.sends();
+            }
+            let response = self.response(&mut outgoing, upload).await;
+            if let Some(waited) = waited {
+                waited.answered();
+            }
+            let error = match response? {
+                Ok(head) => {
+                    lease.answered();
+                    // Costs a look at a number, unless connects to it have failed.
+                    let instance = lease.instance();
+                    if !instance.is_out() {
+                        instance.connect_succeeded();
+                    }
+                    return Ok(Answered { lease, outgoing, head });
+                }
                 Err(error) => error,
             };
             if let Some(problem) = upload.problem() {
                 return Err(problem.into());
             }
-            // Only what a connection that had served before did not answer may be sent once more.
-            let stale = outgoing.is_reused() && matches!(error, SendError::Closed);
-            match outgoing.into_unsent() {
-                Some(unsent) if stale => *body = unsent.into_body(),
-                _ if stale && repeatable && self.worker.spend_retry() => {}
+            // What a connection that had served before did not answer may be sent once more, and so may what an instance closed a
+            // fresh one on, where there is another.
+            let closed = matches!(error, SendError::Closed);
+            let stale = closed && outgoing.is_reused();
+            let again = stale || (closed && failed.is_none() && self.has_other(&lease));
+            if !stale {
+                failed = Some(lease.instance().id());
+            }
+            let unsent = outgoing.into_unsent();
+            let ended = closed && !again && unsent.is_some() && Box::pin(self.has_ended(lease)).await;
+            match unsent {
+                Some(unsent) if again || ended => *body = unsent.into_body(),
+                _ if again && repeatable && self.worker.spend_retry() => {}
                 _ => return Err(self.failure(error).into()),
             }
             only_fresh = true;
         }
+    }
+
+    /// Whether the instance that would not have a request, of which nothing was sent, turns out to have ended; the request is then
+    /// for whoever comes after it. Only what tidegate started is heard of.
+    async fn has_ended(&self, lease: Lease) -> bool {
+        if !self.version.backend.is_ours() {
+            return false;
+        }
+        let instance = Arc::clone(lease.instance());
+        drop(lease);
+        self.worker.alarms.within(Some(NEWS), instance.draining()).await.is_ok()
+    }
+
+    /// Whether there is another instance than the lease's.
+    fn has_other(&self, lease: &Lease) -> bool {
+        self.unit.instances().iter().any(|instance| instance.id() != lease.instance().id())
     }
 
     /// What the client is told of a request that got no response; the rest goes to the log.
@@ -191,26 +265,32 @@ impl Call<'_> {
         }
     }
 
-    /// A lease on an instance: at once where the version takes requests, else when it does.
-    async fn lease(&self) -> Result<Lease, SendFailure> {
-        if let Some(lease) = self.unit.acquire(self.worker.random()) {
-            return Ok(lease);
+    /// A fresh connection, or where `reuse` is allowed one that comes back while many are being made.
+    async fn connect(
+        &self,
+        lease: &Lease,
+        reuse: bool,
+        waited: &mut Option<Box<Waited>>,
+    ) -> Result<Connection, ProxyError> {
+        let (pools, limit) = (&self.worker.pools, self.policy.timeouts.connect);
+        let most = limit.map(|limit| limit.saturating_mul(TURN));
+        let outcome = match self.worker.alarms.within(most, pools.turn(lease, reuse)).await {
+            Ok(Turn::Connect(_place)) => self.open(lease).await,
+            Ok(Turn::Reuse(connection)) => Ok(connection),
+            // No connect was tried, which says nothing of the instance.
+            Err(Elapsed) => Err(ProxyError::QueueTimeout { retry_after: SOON }),
+        };
+        if let Some(waited) = waited {
+            waited.connected();
         }
-        let version = || self.unit.name().as_str().into();
-        self.unit.acquire_waiting(self.worker.random(), self.start_timeout).await.map_err(|error| match error {
-            AcquireError::Gone => SendFailure::Gone,
-            AcquireError::Failed { retry_in } => {
-                ProxyError::VersionFailed { version: version(), retry_after: retry_in }.into()
-            }
-            AcquireError::Timeout => ProxyError::StartTimeout { version: version() }.into(),
-            AcquireError::Full => ProxyError::QueueFull.into(),
-        })
+        outcome
     }
 
-    async fn connect(&self, lease: &Lease) -> Result<Connection, ProxyError> {
-        let instance = lease.instance();
-        let connecting = Connection::open(instance);
-        let error = match self.worker.alarms.within(self.policy.timeouts.connect, connecting).await {
+    /// Connects, and takes note of what comes of it.
+    async fn open(&self, lease: &Lease) -> Result<Connection, ProxyError> {
+        let (instance, limit) = (lease.instance(), self.policy.timeouts.connect);
+        let outcome = self.worker.alarms.within(limit, Connection::open(instance, lease.epoch())).await;
+        let error = match outcome {
             Ok(Ok(connection)) => {
                 instance.connect_succeeded();
                 return Ok(connection);
@@ -221,11 +301,17 @@ impl Call<'_> {
                 return Err(ProxyError::Exhausted);
             }
             Ok(Err(error)) => {
-                tracing::warn!(version = %self.unit.name(), instance = %instance.endpoint(), %error, "cannot connect");
+                if let Some(untold) = self.worker.shared.refusals.note(instance.id()) {
+                    let (version, instance) = (self.unit.name(), instance.endpoint());
+                    tracing::warn!(%version, %instance, %error, untold, "cannot connect");
+                }
                 ProxyError::Connection
             }
             Err(Elapsed) => {
-                tracing::warn!(version = %self.unit.name(), instance = %instance.endpoint(), "connecting took too long");
+                if let Some(untold) = self.worker.shared.refusals.note(instance.id()) {
+                    let (version, instance) = (self.unit.name(), instance.endpoint());
+                    tracing::warn!(%version, %instance, untold, "connecting took too long");
+                }
                 ProxyError::ConnectTimeout
             }
         };
@@ -239,16 +325,16 @@ impl Call<'_> {
     async fn response(&self, outgoing: &mut Outgoing, upload: &Upload) -> Result<Result<Head, SendError>, ProxyError> {
         let timeouts = &self.policy.timeouts;
         let look = match timeouts.idle {
-            Some(idle) if !upload.is_finished() => Some(timeouts.response_head.map_or(idle, |head| head.min(idle))),
+            Some(idle) if !upload.is_passed_on() => Some(timeouts.response_head.map_or(idle, |head| head.min(idle))),
             _ => timeouts.response_head,
         };
-        let mut seen = (upload.received(), upload.is_finished());
+        let mut seen = (upload.passed(), upload.is_passed_on());
         let mut waited = Duration::ZERO;
         loop {
             match self.worker.alarms.within(look, poll_fn(|cx| outgoing.poll_head(cx))).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Elapsed) => {
-                    let now = (upload.received(), outgoing.is_sent());
+                    let now = (upload.passed(), outgoing.is_sent());
                     if now != seen || upload.is_awaited() {
                         (seen, waited) = (now, Duration::ZERO);
                         continue;

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use http::header::{CONNECTION, HOST, SET_COOKIE};
+use http::header::{CONNECTION, HOST, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::answer;
@@ -19,6 +18,7 @@ use super::exchange::Exchange;
 use super::forward::{Call, forward};
 use super::headers::{client_address, is_plainly_coded};
 use super::upgrade;
+use super::waiting_page;
 use super::worker::{Stage, Worker};
 use crate::live::{Live, ServiceState};
 use crate::model::choose::{Choice, Draw, Reason, choose};
@@ -28,8 +28,12 @@ use crate::model::schedule::Schedule;
 use crate::model::service::Service;
 use crate::model::snapshot::contains;
 use crate::model::sticky::Sticky;
+use crate::model::version::Ignore;
 use crate::model::{host, path};
 use crate::telemetry::counters::Unrouted;
+
+/// What a request that was held waited for (W3C Server Timing).
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Serves the requests of one connection.
 #[derive(Debug)]
@@ -81,6 +85,9 @@ impl Handler {
             tracing::debug!(fault = %error.fault(), kind = error.kind(), "answered an error: {error}");
             answer::error(&error, &parts.headers)
         });
+        if let Some(timing) = exchange.waited().as_ref().and_then(|waited| waited.server_timing()) {
+            response.headers_mut().append(SERVER_TIMING, timing);
+        }
         // A request that was not read to its end leaves a connection on which no other can follow.
         let unread = self.phase.traffic().has_unread_upload();
         if (unread || self.worker.stage() != Stage::Open) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -135,6 +142,22 @@ impl Handler {
             if policy.max_body.is_some_and(|limit| http_body::Body::size_hint(request_body).lower() > limit) {
                 return Err(ProxyError::BodyTooLarge);
             }
+            let version = &service.versions[choice.version];
+            let ignored = head.is_ignored(&version.sleep.ignore);
+            if ignored {
+                exchange.ignore();
+                if !unit.is_open() {
+                    return Err(ProxyError::Asleep { status: version.sleep.ignore.status });
+                }
+            }
+            if let Some(page) = &policy.waiting_page
+                && !unit.is_open()
+                && waiting_page::is_navigation(parts)
+            {
+                unit.knock();
+                exchange.failed(&ProxyError::Asleep { status: StatusCode::SERVICE_UNAVAILABLE });
+                return Ok(waiting_page::answer(page, service.name.as_str(), unit));
+            }
             let call = Call {
                 worker: &self.worker,
                 phase: &self.phase,
@@ -143,11 +166,12 @@ impl Handler {
                 path: strip.map_or(&*head.path, |prefix| prefix.strip(&head.path)),
                 policy,
                 unit,
-                start_timeout: service.versions[choice.version].start.timeout,
+                version,
+                max_held_bodies: live.snapshot.settings.max_held_bodies,
+                ignored,
             };
-            match forward(call, request_body, upload, &mut tunnel).await {
-                Ok(Some((instance, mut response))) => {
-                    exchange.answered_by(instance.endpoint());
+            match forward(call, request_body, upload, &mut tunnel, exchange).await {
+                Ok(Some(mut response)) => {
                     finish(&mut response, service, &choice, self.client.tls);
                     return Ok(response);
                 }
@@ -244,6 +268,12 @@ struct Decided<'r> {
 }
 
 impl<'r> Head<'r> {
+    /// Whether the request does not count as traffic.
+    fn is_ignored(&self, ignore: &Ignore) -> bool {
+        let agent = || self.parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        !ignore.is_empty() && ignore.holds(&self.path, agent())
+    }
+
     fn view(&'r self) -> RequestView<'r> {
         RequestView {
             method: &self.parts.method,
@@ -312,7 +342,7 @@ struct Drawn<'s>(&'s ServiceState);
 
 impl Draw for Drawn<'_> {
     fn next_weighted(&mut self) -> u64 {
-        self.0.cursor.fetch_add(1, Ordering::Relaxed)
+        self.0.cursor.next()
     }
 
     fn random(&mut self) -> u64 {

@@ -2,7 +2,8 @@
 //! warm path is [`crate::live::Published`], the gate words and the schedule's cursor.
 //!
 //! A request's road: [`listener`] accepts, [`connection`] speaks HTTP to the client, [`handler`] routes and chooses,
-//! [`forward`] leases an instance and sends ([`upstream`]), [`body`] streams both ways, [`exchange`] counts at the end.
+//! [`forward`] leases an instance, [`waiting`] for one where none
+//! is to be had at once, and sends ([`upstream`]), [`body`] streams both ways, [`exchange`] counts at the end.
 
 pub mod alarm;
 pub mod answer;
@@ -13,9 +14,15 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod handler;
+pub mod hangup;
 pub mod headers;
+pub mod held;
 pub mod listener;
+pub mod refusals;
 pub mod threads;
+pub mod tunnel;
 pub mod upgrade;
 pub mod upstream;
+pub mod waiting;
+pub mod waiting_page;
 pub mod worker;

@@ -12,7 +12,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Client};
+use super::held::HeldBodies;
 use super::listener::{self, Accepted};
+use super::refusals::Refusals;
 use super::worker::{Stage, Worker};
 use crate::live::Published;
 use crate::telemetry::counters::ProxyCounters;
@@ -33,6 +35,10 @@ pub struct Shared {
     pub counters: ProxyCounters,
     /// Places for client connections.
     pub places: Arc<Semaphore>,
+    /// Bodies of requests that wait.
+    pub held: Arc<HeldBodies>,
+    /// Connects that fail, as the log is told of them.
+    pub refusals: Refusals,
 }
 
 impl Shared {
@@ -45,6 +51,8 @@ impl Shared {
             seats: (0..threads).map(|_| Seats::default()).collect(),
             counters: ProxyCounters::new(threads),
             places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            held: Arc::default(),
+            refusals: Refusals::default(),
         })
     }
 

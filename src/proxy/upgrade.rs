@@ -1,4 +1,4 @@
-//! WebSocket tunnels: asked for by the client, granted by the backend's 101, then bytes both ways.
+//! How a WebSocket tunnel comes to be: asked for by the client, granted by the backend's 101. What follows is [`tunnel`]'s.
 
 use std::io;
 use std::rc::Rc;
@@ -8,19 +8,16 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 
 use super::body::ResponseBody;
 use super::error::ProxyError;
 use super::headers::{clean_response, has_token};
 use super::listener;
+use super::tunnel;
 use super::upstream::Connection;
 use super::upstream::head::Head;
 use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
-
-/// Bytes in each direction's buffer of a tunnel.
-const BUFFER: usize = 8 * 1024;
 
 /// The client's side of a tunnel that may come to be.
 #[derive(Debug)]
@@ -51,7 +48,7 @@ pub fn switch(
     tunnel: Tunnel,
     head: Head,
     backend: Connection,
-    lease: Lease,
+    mut lease: Lease,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let mut headers = head.headers;
     if !has_token(&headers, &UPGRADE, "websocket") || !has_token(&headers, &CONNECTION, "upgrade") {
@@ -63,11 +60,13 @@ pub fn switch(
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let (seat, worker) = (worker.seat(), Rc::clone(worker));
     tokio::task::spawn_local(async move {
-        let _held = (lease, seat);
+        let _seat = seat;
         let Ok(client) = tunnel.0.await else { return };
         worker.counters().tunnels_opened.add(1);
+        // An open tunnel is to be drained, but only its bytes are traffic.
+        lease.make_quiet();
         // Either side may break off at any time; that is how tunnels end.
-        drop(couple(&mut TokioIo::new(client), backend).await);
+        drop(couple(&worker, &lease, client, backend).await);
         worker.counters().tunnels_closed.add(1);
     });
     let mut response = Response::new(ResponseBody::empty());
@@ -76,11 +75,9 @@ pub fn switch(
     Ok(response)
 }
 
-/// Bytes both ways until both sides have ended. What the backend sent right behind its 101 goes first.
-async fn couple(client: &mut TokioIo<Upgraded>, backend: Connection) -> io::Result<()> {
-    let Some((mut backend, early)) = backend.into_tunnel() else { return Ok(()) };
+/// Couples the two. What the backend sent right behind its 101 goes first.
+async fn couple(worker: &Worker, lease: &Lease, client: Upgraded, backend: Connection) -> io::Result<()> {
+    let Some((backend, early)) = backend.into_tunnel() else { return Ok(()) };
     listener::prepare(&backend)?;
-    client.write_all(&early).await?;
-    tokio::io::copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await?;
-    Ok(())
+    tunnel::carry(worker, lease, TokioIo::new(client), backend, early).await
 }

@@ -54,12 +54,12 @@ impl Worker {
     /// The state of thread number `thread`.
     #[must_use]
     pub fn new(thread: usize, shared: Arc<Shared>) -> Rc<Self> {
-        let alarms = Alarms::new();
+        let (alarms, threads) = (Alarms::new(), shared.threads());
         Rc::new(Self {
             thread,
             live: shared.published.view(),
             shared,
-            pools: Pools::new(&alarms),
+            pools: Pools::new(&alarms, threads),
             alarms,
             stage: Cell::new(Stage::Open),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),

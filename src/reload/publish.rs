@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use crate::lifecycle::units::Units;
+use crate::lifecycle::units::{Units, Wish};
 use crate::live::{Live, ServiceState};
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
@@ -20,7 +20,8 @@ pub fn build(
     threads: usize,
     access: Option<Arc<AccessLog>>,
 ) -> Live {
-    let services = snapshot.services.iter().map(|service| carry_over(service, old, units, threads)).collect();
+    let drain = snapshot.settings.drain.timeout;
+    let services = snapshot.services.iter().map(|service| carry_over(service, old, units, threads, drain)).collect();
     let certificates = certificates(&snapshot);
     Live::new(old.map_or(1, |old| old.generation + 1), snapshot, services, certificates, access)
 }
@@ -32,7 +33,13 @@ pub fn retire(live: &Live, units: &mut Units) {
     units.keep_only(&names, live.snapshot.settings.drain.timeout);
 }
 
-fn carry_over(service: &Arc<Service>, old: Option<&Live>, units: &mut Units, threads: usize) -> Arc<ServiceState> {
+fn carry_over(
+    service: &Arc<Service>,
+    old: Option<&Live>,
+    units: &mut Units,
+    threads: usize,
+    drain: Duration,
+) -> Arc<ServiceState> {
     let before = old.and_then(|old| {
         let index = old.snapshot.service_index(service.name.as_str())?;
         Some((&old.snapshot.services[index], &old.services[index]))
@@ -44,10 +51,18 @@ fn carry_over(service: &Arc<Service>, old: Option<&Live>, units: &mut Units, thr
     }
     let cursor = match before {
         Some((before, state)) if before.splits_like(service) => Arc::clone(&state.cursor),
-        _ => Arc::new(AtomicU64::new(0)),
+        _ => Arc::default(),
     };
     let own = before.map_or_else(|| Arc::new(RequestCounters::new(threads)), |(_, state)| Arc::clone(&state.own));
-    Arc::new(ServiceState { cursor, units: service.versions.iter().map(|version| units.of(version)).collect(), own })
+    let wish = |(index, version)| Wish {
+        version,
+        has_traffic: service.has_traffic(index),
+        // At the start of the server, what may sleep does until somebody comes; what is new is tried out, so that its faults show.
+        try_out: old.is_some(),
+        drain,
+    };
+    let units = service.versions.iter().enumerate().map(|version| units.of(wish(version))).collect();
+    Arc::new(ServiceState { cursor, units, own })
 }
 
 fn certificates(snapshot: &Snapshot) -> CertificateStore {

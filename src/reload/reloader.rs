@@ -35,6 +35,18 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
+impl ListenError {
+    /// What may be the matter.
+    #[must_use]
+    pub fn cure(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE;",
+            io::ErrorKind::AddrNotAvailable => "this machine does not have that address;",
+            _ => "is another server there?",
+        }
+    }
+}
+
 /// There is nothing to begin with.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -42,8 +54,14 @@ pub enum StartError {
     #[error("the config has errors")]
     Config,
     /// The access log cannot be opened.
-    #[error("cannot open the access log: {0}")]
-    AccessLog(#[source] io::Error),
+    #[error("cannot open the access log{}: {source}", .file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default())]
+    AccessLog {
+        /// Where it is, unless it is standard output.
+        file: Option<PathBuf>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Lives on the control thread.
@@ -100,8 +118,14 @@ impl FirstLoad {
     /// Starts the versions and puts the first picture in force, for `threads` data threads. Runs on the control thread's
     /// `LocalSet`.
     pub fn publish(self, mut units: Units, threads: usize) -> Result<Reloader, StartError> {
-        let access =
-            open_access_log(self.snapshot.settings.access_log.as_ref(), threads).map_err(StartError::AccessLog)?;
+        let target = self.snapshot.settings.access_log.as_ref();
+        let access = open_access_log(target, threads).map_err(|source| {
+            let file = match target {
+                Some(AccessLogTarget::File(path)) => Some(path.clone()),
+                Some(AccessLogTarget::Stdout) | None => None,
+            };
+            StartError::AccessLog { file, source }
+        })?;
         let live = publish::build(Arc::clone(&self.snapshot), None, &mut units, threads, access);
         let reloader = Reloader {
             root: self.root,
@@ -132,6 +156,12 @@ impl Reloader {
         &self.standing
     }
 
+    /// The units of what is in force.
+    #[must_use]
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
     /// The files and folders that the config depends on.
     #[must_use]
     pub fn watched(&self) -> &[PathBuf] {
@@ -147,7 +177,12 @@ impl Reloader {
     pub fn reload(&mut self) -> bool {
         let live = self.published.load();
         let loaded = load(&self.root, Some(&self.loaded), &|version| {
-            live.version(version).map(|version| Identity::Backend(Arc::clone(&version.backend)))
+            let (version, unit) = live.version(version)?;
+            Some(if unit.never_came_up() {
+                Identity::NeverRan
+            } else {
+                Identity::Backend(Arc::clone(&version.backend))
+            })
         });
         let outcome = match loaded.snapshot.clone() {
             Some(snapshot) if differs(&live.snapshot, &snapshot) => self.put_in_force(&live, snapshot, &loaded.places),
@@ -191,7 +226,7 @@ impl Reloader {
             })?
         };
         (self.listen)(settings).map_err(|error| {
-            let cure = "is another server there? what was listened on before still is";
+            let cure = format!("{} what was listened on before still is", error.cure());
             Diagnostic::error(error.to_string(), places.listener(error.address)).help(cure)
         })?;
         let next = publish::build(snapshot, Some(live), &mut self.units, self.threads, access);

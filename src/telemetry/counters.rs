@@ -4,13 +4,17 @@
 //! it. A count is then a relaxed load, an addition and a relaxed store, with no locked instruction and no shared line; anyone may
 //! read at any time and sees each count as it was a moment ago. A second writer of a shard would lose counts (nothing worse).
 
+mod held;
 mod proxy;
 mod requests;
+mod wakes;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+pub use held::{HELD_BOUNDS_US, HeldCounters, HeldTotals};
 pub use proxy::{ProxyCounters, ProxyShard, ProxyTotals, Unrouted};
 pub use requests::{BOUNDS_US, Class, RequestCounters, RequestTotals, Sample};
+pub use wakes::{WAKE_BOUNDS_MS, WakeOutcome, WakeTotals};
 
 /// A number written by one thread and read by any.
 #[derive(Debug, Default)]

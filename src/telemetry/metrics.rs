@@ -11,7 +11,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::counters::{BOUNDS_US, Class, ProxyTotals, RequestTotals, Unrouted};
+use super::counters::{
+    BOUNDS_US, Class, HELD_BOUNDS_US, HeldTotals, ProxyTotals, RequestTotals, Unrouted, WAKE_BOUNDS_MS, WakeOutcome,
+    WakeTotals,
+};
 
 /// The `Content-Type` of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,6 +32,8 @@ pub struct Reading {
     pub access_lines_dropped: u64,
     /// The services.
     pub services: Vec<ServiceReading>,
+    /// The states that a version can be in.
+    pub states: &'static [&'static str],
 }
 
 /// What is in force, and what is not.
@@ -66,10 +71,31 @@ pub struct VersionReading {
     pub weight: f64,
     /// Requests that are over.
     pub totals: RequestTotals,
+    /// Its state.
+    pub state: &'static str,
     /// Requests at it now.
     pub in_flight: u64,
+    /// Requests in line for it now.
+    pub waiting: u64,
+    /// Requests that were held, and for how long.
+    pub held: HeldTotals,
     /// How many instances are in which state.
     pub instances: Vec<(&'static str, u64)>,
+    /// What concerns only versions that tidegate starts and stops.
+    pub scaling: Option<ScalingReading>,
+}
+
+/// How a version scales, and how it came up.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ScalingReading {
+    /// At least so many instances now.
+    pub min: u64,
+    /// At most so many.
+    pub max: u64,
+    /// How many the load asks for.
+    pub wanted: u64,
+    /// The wakes that are over.
+    pub wakes: WakeTotals,
 }
 
 /// The text of a scrape.
@@ -92,7 +118,8 @@ impl Collector for Reading {
         self.configuration(to)?;
         self.connections(to)?;
         self.requests(to)?;
-        self.versions(to)
+        self.versions(to)?;
+        self.scaling(to)
     }
 }
 
@@ -146,11 +173,8 @@ impl Reading {
         let help = "From a request's head to its answer's last byte";
         let mut durations = family(to, "tidegate_request_duration_seconds", help, MetricType::Histogram)?;
         self.each_total(|labels, totals| {
-            let seconds = BOUNDS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::INFINITY]);
-            let buckets: Vec<_> = seconds.zip(totals.buckets).collect();
-            let number = totals.buckets.iter().sum();
-            let sum = totals.elapsed_us as f64 / 1e6;
-            durations.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, number, &buckets, None)
+            let bounds = BOUNDS_US.iter().map(|&us| us as f64 / 1e6);
+            histogram(&mut durations, labels, bounds, &totals.buckets, totals.elapsed_us)
         })?;
 
         let mut received = family(to, "tidegate_request_body_bytes", "Bytes of requests' bodies", MetricType::Counter)?;
@@ -162,6 +186,24 @@ impl Reading {
     fn versions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut in_flight = family(to, "tidegate_requests_in_flight", "Requests at a version now", MetricType::Gauge)?;
         self.each_version(|labels, version| in_flight.encode_family(labels)?.encode_gauge(&version.in_flight))?;
+        let mut waiting =
+            family(to, "tidegate_requests_waiting", "Requests in line for a version now", MetricType::Gauge)?;
+        self.each_version(|labels, version| waiting.encode_family(labels)?.encode_gauge(&version.waiting))?;
+        let help = "1 for the state that a version is in, 0 for the others";
+        let mut states = family(to, "tidegate_version_state", help, MetricType::Gauge)?;
+        self.each_version(|labels, version| {
+            for &state in self.states {
+                let labels = [labels[0], labels[1], ("state", state)];
+                states.encode_family(&labels)?.encode_gauge(&u64::from(state == version.state))?;
+            }
+            Ok(())
+        })?;
+        let help = "How long requests waited in line for a version; those that did not are not among them";
+        let mut held = family(to, "tidegate_request_held_seconds", help, MetricType::Histogram)?;
+        self.each_version(|labels, version| {
+            let bounds = HELD_BOUNDS_US.iter().map(|&us| us as f64 / 1e6);
+            histogram(&mut held, labels, bounds, &version.held.buckets, version.held.held_us)
+        })?;
         let help = "A version's share of the weighted choices";
         let mut weights = family(to, "tidegate_version_weight_percent", help, MetricType::Gauge)?;
         self.each_version(|labels, version| weights.encode_family(labels)?.encode_gauge(&version.weight))?;
@@ -173,6 +215,40 @@ impl Reading {
             }
             Ok(())
         })
+    }
+
+    /// Only of versions that tidegate starts and stops.
+    fn scaling(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Number = fn(&ScalingReading) -> u64;
+        let gauges: [(&str, &str, Number); 3] = [
+            ("tidegate_replicas_min", "Instances that a version has at least", |scaling| scaling.min),
+            ("tidegate_replicas_max", "Instances that a version has at most", |scaling| scaling.max),
+            ("tidegate_replicas_wanted", "Instances that the load asks for, also above the maximum", |scaling| {
+                scaling.wanted
+            }),
+        ];
+        for (name, help, number) in gauges {
+            let mut gauge = family(to, name, help, MetricType::Gauge)?;
+            self.each_scaling(|labels, scaling| gauge.encode_family(labels)?.encode_gauge(&number(scaling)))?;
+        }
+        let help = "Wakes of a version by how they ended";
+        let mut wakes = family(to, "tidegate_wakes", help, MetricType::Counter)?;
+        self.each_scaling(|labels, scaling| {
+            for (outcome, number) in WakeOutcome::ALL.iter().zip(scaling.wakes.by_outcome) {
+                count(&mut wakes, &[labels[0], labels[1], ("outcome", outcome.name())], number)?;
+            }
+            Ok(())
+        })?;
+        let help = "From the call that wakes a version to an instance that is ready";
+        let mut durations = family(to, "tidegate_wake_duration_seconds", help, MetricType::Histogram)?;
+        self.each_scaling(|labels, scaling| {
+            let bounds = WAKE_BOUNDS_MS.iter().map(|&ms| ms as f64 / 1e3);
+            histogram(&mut durations, labels, bounds, &scaling.wakes.buckets, scaling.wakes.elapsed_us)
+        })
+    }
+
+    fn each_scaling(&self, mut show: impl FnMut(&Labels<'_>, &ScalingReading) -> fmt::Result) -> fmt::Result {
+        self.each_version(|labels, version| version.scaling.as_ref().map_or(Ok(()), |scaling| show(labels, scaling)))
     }
 
     fn each_version(&self, mut show: impl FnMut(&Labels<'_>, &VersionReading) -> fmt::Result) -> fmt::Result {
@@ -215,9 +291,24 @@ fn count(to: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -
     to.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 
+/// `numbers` has one more than `bounds`, which are in seconds: for what is above the last.
+fn histogram(
+    to: &mut MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
+    bounds: impl Iterator<Item = f64>,
+    numbers: &[u64],
+    sum_us: u64,
+) -> fmt::Result {
+    let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(numbers.iter().copied()).collect();
+    let (sum, number) = (sum_us as f64 / 1e6, numbers.iter().sum());
+    to.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, number, &buckets, None)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use std::time::Duration;
 
     use super::*;
     use crate::telemetry::counters::{RequestCounters, Sample};
@@ -231,13 +322,21 @@ mod tests {
         counters.record(0, &sample(Class::Success, 400));
         counters.record(1, &sample(Class::Success, 700));
         counters.record(1, &sample(Class::Aborted, 90_000_000));
+        let mut wakes = WakeTotals::default();
+        wakes.count(WakeOutcome::Ready, Duration::from_millis(40));
+        wakes.count(WakeOutcome::Timeout, Duration::from_secs(30));
         let version = VersionReading {
             name: "shop-001".into(),
             weight: 99.5,
             totals: counters.total(),
+            state: "normal",
             in_flight: 3,
+            waiting: 12,
+            held: HeldTotals::default(),
             instances: vec![("normal", 2), ("failed", 1)],
+            scaling: Some(ScalingReading { min: 1, max: 2, wanted: 5, wakes }),
         };
+        let fixed = VersionReading { name: "shop-002".into(), state: "starting", ..VersionReading::default() };
         let config = ConfigReading { generation: 7, accepted: 6, rejected: 2, held_back: true, snapshots: 1 };
         Reading {
             started_at: SystemTime::UNIX_EPOCH,
@@ -246,9 +345,10 @@ mod tests {
             access_lines_dropped: 4,
             services: vec![ServiceReading {
                 name: "shop".into(),
-                versions: vec![version],
+                versions: vec![version, fixed],
                 ..ServiceReading::default()
             }],
+            states: &["asleep", "normal", "starting"],
         }
     }
 
@@ -291,6 +391,21 @@ mod tests {
         assert_eq!(of(&format!("tidegate_requests_in_flight{{{shop}}}")), 3.0);
         assert_eq!(of(&format!("tidegate_version_weight_percent{{{shop}}}")), 99.5);
         assert_eq!(of(&format!(r#"tidegate_instances{{{shop},state="normal"}}"#)), 2.0);
+        assert_eq!(of(&format!("tidegate_requests_waiting{{{shop}}}")), 12.0);
+        for (state, value) in [("asleep", 0.0), ("normal", 1.0), ("starting", 0.0)] {
+            assert_eq!(of(&format!(r#"tidegate_version_state{{{shop},state="{state}"}}"#)), value);
+        }
+        for (bound, value) in [("min", 1.0), ("max", 2.0), ("wanted", 5.0)] {
+            assert_eq!(of(&format!("tidegate_replicas_{bound}{{{shop}}}")), value);
+        }
+        for (outcome, value) in [("ready", 1.0), ("failed", 0.0), ("timeout", 1.0)] {
+            assert_eq!(of(&format!(r#"tidegate_wakes_total{{{shop},outcome="{outcome}"}}"#)), value);
+        }
+        let wake = "tidegate_wake_duration_seconds";
+        assert_eq!(of(&format!(r#"{wake}_bucket{{le="0.025",{shop}}}"#)), 0.0);
+        assert_eq!(of(&format!(r#"{wake}_bucket{{le="0.05",{shop}}}"#)), 1.0);
+        assert_eq!(of(&format!("{wake}_sum{{{shop}}}")), 0.04);
+        assert!(!text.contains(r#"replicas_min{service="shop",version="shop-002""#), "it has `urls`");
         assert_eq!(of(r#"tidegate_config_reloads_total{result="rejected"}"#), 2.0);
         assert_eq!(of("tidegate_config_generation"), 7.0);
         assert_eq!(of("tidegate_config_rejected"), 1.0);

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tidegate::cli::check::{CheckArgs, run};
 
 fn check(root: &Path, json: bool) -> (bool, String) {
-    let args = CheckArgs { file: Some(root.to_owned()), json };
+    let args = CheckArgs { file: Some(root.to_owned()), config: None, json };
     let mut out = Vec::new();
     let code = run(&args, &|_| None, &mut out, false).expect("writable");
     let folder = format!("{}/", root.parent().expect("in a folder").display());
@@ -68,6 +68,36 @@ fn the_full_example_is_good() {
     let (good, said) = check(&root, false);
     assert!(good, "{said}");
     assert_eq!(said, "tidegate.yaml: good, 3 services with 2 versions\n");
+}
+
+#[test]
+fn without_a_file_it_says_which_one_to_write() {
+    let folder = tempfile::tempdir().expect("writable");
+    let (good, said) = check(&folder.path().join("tidegate.yaml"), false);
+    assert!(!good);
+    assert!(said.contains("no such file") && said.contains("write this one (`{}` will do)"), "{said}");
+    let (good, said) = check(folder.path(), false);
+    assert!(!good);
+    assert!(
+        said.contains("it is a directory")
+            && said.contains("name the file in it: `")
+            && said.contains("/tidegate.yaml`"),
+        "{said}"
+    );
+    if Path::new("/etc/tidegate/tidegate.yaml").exists() {
+        // Somebody's own, which would be served.
+        return;
+    }
+    for verb in ["check", "serve"] {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg(verb)
+            .current_dir(folder.path())
+            .output()
+            .expect("runs");
+        let said = String::from_utf8([program.stdout, program.stderr].concat()).expect("UTF-8");
+        assert_eq!(program.status.code(), Some(1), "{said}");
+        assert!(said.contains("looked for `config/tidegate.yaml` and `/etc/tidegate/tidegate.yaml`"), "{said}");
+    }
 }
 
 #[test]

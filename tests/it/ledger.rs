@@ -2,15 +2,14 @@
 //!
 //! With the feature `seeded-fault` this has to fail; `.ci/seeded-fault` says whether it does.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::backend::Backend;
 use crate::support::eventually;
+use crate::support::ledger::Ledger;
 use crate::support::process::{command, is_alive};
 use crate::support::raw::{Message, Raw};
 use crate::support::site::Site;
@@ -19,58 +18,6 @@ const RELOADS: usize = 200;
 /// Pieces of a stream, and bytes of a piece.
 const PIECES: usize = 20;
 const PIECE: usize = 4096;
-
-/// What was sent, received and answered, by id.
-#[derive(Default)]
-struct Ledger {
-    next: AtomicU64,
-    received: Mutex<HashMap<String, Vec<String>>>,
-    answered: Mutex<HashMap<String, Result<(), String>>>,
-    done: AtomicBool,
-}
-
-impl Ledger {
-    /// An id that was not there before, with what kind of request it stands for.
-    fn id(&self, kind: &str) -> String {
-        format!("{kind}-{}", self.next.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn receive(&self, id: &str, by: &str) {
-        self.received.lock().expect("no panic").entry(id.to_owned()).or_default().push(by.to_owned());
-    }
-
-    fn answer(&self, id: String, outcome: Result<(), String>) {
-        let before = self.answered.lock().expect("no panic").insert(id, outcome);
-        assert!(before.is_none(), "ids are used once");
-    }
-
-    fn answers(&self) -> usize {
-        self.answered.lock().expect("no panic").len()
-    }
-
-    fn is_done(&self) -> bool {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// All that does not add up.
-    fn errors(&self) -> Vec<String> {
-        let (received, answered) = (self.received.lock().expect("no panic"), self.answered.lock().expect("no panic"));
-        let mut errors = Vec::new();
-        for (id, outcome) in answered.iter() {
-            if let Err(what) = outcome {
-                errors.push(format!("{id} was not answered: {what}"));
-            }
-            match received.get(id).map(Vec::as_slice) {
-                None => errors.push(format!("{id} was never received")),
-                Some([_]) => {}
-                Some(by) => errors.push(format!("{id} was received twice: by {}", by.join(" and "))),
-            }
-        }
-        errors
-            .extend(received.keys().filter(|id| !answered.contains_key(*id)).map(|id| format!("{id} was never sent")));
-        errors
-    }
-}
 
 /// A stream takes a while; nothing is waited for here.
 fn pace() {
@@ -256,7 +203,7 @@ fn two_hundred_reloads_lose_nothing_and_double_nothing() {
     std::thread::scope(|scope| {
         let (site, ledger) = (&site, &*ledger);
         // Ends the clients also where this thread panics.
-        let _done = Done(&ledger.done);
+        let _done = ledger.until_dropped();
         for kinds in [
             &["get", "post"][..],
             &["post", "get"],
@@ -295,13 +242,7 @@ fn two_hundred_reloads_lose_nothing_and_double_nothing() {
     for id in fs::read_to_string(&ledger_file).expect("processes ran").lines() {
         ledger.receive(id, "the process");
     }
-    let (errors, total) = (ledger.errors(), ledger.answers());
-    assert!(
-        errors.is_empty(),
-        "the ledger does not balance: {} of {total} requests\n{}",
-        errors.len(),
-        errors[..errors.len().min(20)].join("\n")
-    );
+    ledger.assert_balanced();
     for kind in ["get", "post", "download", "upload", "ping"] {
         let answered = ledger.answered.lock().expect("no panic");
         let count = answered.keys().filter(|id| id.starts_with(kind)).count();
@@ -313,12 +254,4 @@ fn two_hundred_reloads_lose_nothing_and_double_nothing() {
     eventually("one snapshot", || (site.metrics().get("tidegate_config_snapshots") == 1.0).then_some(()));
     assert_eq!(site.metrics().get("tidegate_tunnels_total"), 1.0, "one tunnel, all along");
     assert!(is_alive(site.pid()));
-}
-
-struct Done<'d>(&'d AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

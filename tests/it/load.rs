@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::config::compile::{Fingerprint, Identity};
 use tidegate::config::load::{Loaded, load};
 use tidegate::model::service::Service;
-use tidegate::model::version::{Backend, Endpoint};
+use tidegate::model::version::{Backend, Endpoint, Queue, Replicas, Scale, ScaleOn};
 
 /// A config folder, and what was last loaded from it.
 struct Folder {
@@ -280,4 +281,164 @@ fn an_environment_file_is_part_of_what_a_version_is() {
     assert_eq!(held, ["+a"]);
     assert!(messages[0].contains("`env` of a-001 has changed"), "{messages:?}");
     assert!(!messages[0].contains("quoted"));
+}
+
+#[test]
+fn a_version_has_what_its_file_says_over_the_defaults() {
+    let defaults = "defaults:
+  replicas: {min: 1, max: 4}
+  scale: {on: rps, target: 300}
+  max_concurrency: 80
+  sleep: {stop_after: 30m, ignore: {paths: [/up], user_agents: [\"*Robot*\"], status: 204}}
+  queue: {max_waiting: 7}
+  waiting_page: {title: Soon}
+queue: {max_bodies: 3MiB}
+";
+    let a = "weights: {a-001: 100}
+versions:
+  a-001: {command: [sh]}
+  a-002:
+    command: [sh]
+    user: \"1000:1000\"
+    replicas: {max: 9}
+    scale: {on: concurrency}
+    max_concurrency: off
+    sleep: {stop_after: off, ignore: {paths: [/a, \"/b/*\"]}}
+    keep: true
+    queue: {max_body: 2KiB}
+  a-003: {command: [sh], replicas: 3, scale: {target: 5}}
+  a-004: {urls: [\"http://127.0.0.1:1\"]}
+  a-005: {urls: [\"http://127.0.0.1:1\"], hook: {start: [./up.sh, \"1\"], stop: [down], status: [is-up]}}
+";
+    let mut folder = Folder::new(&[("tidegate.yaml", defaults), ("services/a.yaml", a), ("services/up.sh", "")]);
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    let settings = folder.loaded.as_ref().and_then(|loaded| loaded.snapshot.as_ref()).expect("good").settings.clone();
+    assert_eq!(settings.max_held_bodies, 3 << 20);
+    let a = folder.service("a").expect("there");
+    assert_eq!(a.policy.waiting_page.as_ref().and_then(|page| page.title.as_deref()), Some("Soon"));
+    let [first, second, third, fixed, hooked] = &*a.versions else { panic!("not five") };
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+
+    assert_eq!(first.replicas, Replicas { min: 1, max: 4 });
+    assert_eq!(first.scale, Scale { on: ScaleOn::Rps, target: Some(300) });
+    assert_eq!((first.max_concurrency, first.keep), (Some(80), false));
+    assert_eq!(first.sleep.stop_after, minutes(30));
+    assert_eq!(first.sleep.ignore.status, 204);
+    assert!(first.sleep.ignore.holds("/up", None) && first.sleep.ignore.holds("/", Some("UptimeRobot/2")));
+    assert_eq!(first.queue, Queue { max_waiting: 7, ..Queue::default() });
+
+    assert_eq!(second.replicas, Replicas { min: 1, max: 9 });
+    // The target of the defaults is one per second.
+    assert_eq!(second.scale, Scale { on: ScaleOn::Concurrency, target: None });
+    assert_eq!((second.max_concurrency, second.keep, second.sleep.stop_after), (None, true, None));
+    let ignore = &second.sleep.ignore;
+    assert!(ignore.holds("/b/c", None) && !ignore.holds("/up", None) && ignore.holds("/", Some("UptimeRobot/2")));
+    assert_eq!(second.queue, Queue { max_waiting: 7, max_body: 2048 });
+    let Backend::Process(process) = &*second.backend else { panic!("not a process") };
+    assert_eq!(process.user.as_deref(), Some("1000:1000"));
+
+    assert_eq!((third.replicas, third.scale.target), (Replicas { min: 3, max: 3 }, Some(5)));
+    // What is not ours to start takes none of it, and a hook one instance.
+    assert_eq!((fixed.replicas, fixed.scale, fixed.sleep.stop_after), (Replicas::default(), Scale::default(), None));
+    assert_eq!((hooked.replicas, hooked.sleep.stop_after), (Replicas { min: 1, max: 1 }, minutes(30)));
+    let Backend::Hook(hook) = &*hooked.backend else { panic!("not a hook") };
+    assert_eq!(*hook.start, [folder.path("services/up.sh").display().to_string(), "1".to_owned()]);
+    assert_eq!((&*hook.stop, hook.status.as_deref()), (&["down".to_owned()][..], Some(&["is-up".to_owned()][..])));
+}
+
+#[test]
+fn hook_and_user_are_part_of_what_a_version_is() {
+    let text = |first: &str, second: &str| {
+        format!(
+            "weights: {{a-001: 100}}\nversions:\n  a-001: {{urls: [\"http://127.0.0.1:1\"], {first}}}\n  a-002: {{command: [sh], {second}}}\n"
+        )
+    };
+    let hook = "hook: {start: [up], stop: [down]}";
+    let mut folder = Folder::new(&[("services/a.yaml", &text(hook, "user: 1000"))]);
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    for (first, second, changed) in [
+        ("hook: {start: [up, again], stop: [down]}", "user: 1000", "`hook` of a-001"),
+        ("remark: none", "user: 1000", "`hook` of a-001"),
+        (hook, "user: 1001", "`user` of a-002"),
+        (hook, "remark: none", "`user` of a-002"),
+    ] {
+        folder.write("services/a.yaml", &text(first, second));
+        folder.load();
+        let (held, messages) = folder.held();
+        assert_eq!((held, messages.len()), (vec!["+a".to_owned()], 1), "{messages:?}");
+        assert!(messages[0].contains(&format!("{changed} has changed")), "{messages:?}");
+    }
+}
+
+#[test]
+fn an_edit_of_a_waiting_page_is_an_edit_of_its_service() {
+    let page = |service: Option<Arc<Service>>| {
+        service.and_then(|service| service.policy.waiting_page.as_ref()?.template.clone())
+    };
+    let own = |name: &str, more: &str| format!("{more}{}", fixed(name, 1));
+    let mut folder = Folder::new(&[
+        ("tidegate.yaml", "defaults: {waiting_page: {file: all.html}}\n"),
+        ("all.html", "all 1"),
+        ("own.html", "own 1"),
+        ("services/a.yaml", &own("a", "waiting_page: {file: ../own.html}\n")),
+        ("services/b.yaml", &own("b", "waiting_page: {title: B}\n")),
+        ("services/c.yaml", &own("c", "waiting_page: false\n")),
+    ]);
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    assert_eq!(page(folder.service("a")).as_deref(), Some("own 1"));
+    assert_eq!(page(folder.service("b")).as_deref(), Some("all 1"));
+    assert!(folder.service("c").expect("there").policy.waiting_page.is_none());
+    let watch = &folder.loaded.as_ref().expect("loaded").watch;
+    for file in ["all.html", "own.html"] {
+        let path = folder.path(file).canonicalize().expect("there");
+        assert!(watch.iter().any(|watched| watched.canonicalize().is_ok_and(|watched| watched == path)), "{file}");
+    }
+
+    folder.write("own.html", "own 2");
+    folder.write("all.html", "all 2");
+    assert!(!folder.load().has_errors());
+    assert_eq!(page(folder.service("a")).as_deref(), Some("own 2"));
+    assert_eq!(page(folder.service("b")).as_deref(), Some("all 2"));
+
+    // One that cannot be used keeps the last good one.
+    for bytes in [vec![b'x'; 256 * 1024 + 1], vec![0xff], Vec::new()] {
+        fs::write(folder.path("own.html"), bytes).expect("writable");
+        folder.load();
+        assert_eq!(folder.held().0, ["+a"]);
+        assert_eq!(page(folder.service("a")).as_deref(), Some("own 2"));
+    }
+    fs::write(folder.path("own.html"), vec![b'x'; 256 * 1024]).expect("writable");
+    assert!(!folder.load().has_errors());
+    fs::remove_file(folder.path("all.html")).expect("there");
+    assert!(folder.load().snapshot.is_none());
+}
+
+#[test]
+fn a_renamed_file_says_what_became_of_its_service() {
+    let mut folder = Folder::new(&[("services/shop.yaml", &fixed("shop", 1))]);
+    folder.load();
+    fs::rename(folder.path("services/shop.yaml"), folder.path("services/store.yaml")).expect("there");
+    folder.load();
+    assert!(folder.service("shop").is_none());
+    let (held, messages) = folder.held();
+    assert_eq!((held, messages.len()), (vec!["store".to_owned()], 1), "{messages:?}");
+    for part in ["rename it to `store-001`", "if this file was `shop.yaml`, service shop was removed with that file"] {
+        assert!(messages[0].contains(part), "{messages:?}");
+    }
+}
+
+#[test]
+fn an_instance_is_never_aimed_above_what_it_may_have() {
+    let a = "weights: {a-001: 100}
+versions:
+  a-001: {command: [sh], replicas: {max: 2}, scale: {target: 50}, max_concurrency: 10}
+  a-002: {command: [sh], replicas: {max: 2}, max_concurrency: 10}
+  a-003: {command: [sh], replicas: {max: 2}}
+  a-004: {command: [sh], replicas: {max: 2}, scale: {on: rps}, max_concurrency: 10}
+";
+    let mut folder = Folder::new(&[("tidegate.yaml", "{}\n"), ("services/a.yaml", a)]);
+    assert!(!folder.load().has_errors(), "{:?}", folder.held());
+    let a = folder.service("a").expect("there");
+    let targets: Vec<u32> = a.versions.iter().map(|version| version.scale_target()).collect();
+    assert_eq!(targets, [10, 10, 100, 200]);
 }

@@ -1,13 +1,19 @@
 //! HTTP_PITFALLS 5: what is sent once more, and what never is.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use tidegate::lifecycle::ports::PortGuard;
 
 use crate::support::backend::{Backend, ok};
 use crate::support::eventually;
 use crate::support::front::{before, get, post};
+use crate::support::ports::ports;
+use crate::support::process::{Said, command};
 use crate::support::raw::Raw;
-use crate::support::site::Site;
+use crate::support::site::{Site, tidegate};
 
 /// Answers the first request of every connection, then does `then` with the second. Says which requests came.
 fn once(then: impl Fn(Raw) + Send + Sync + 'static) -> (Backend, Arc<Mutex<Vec<String>>>) {
@@ -164,6 +170,132 @@ fn of_several_urls_one_goes_away_and_no_get_fails() {
     for n in 0..30 {
         let answer = client.ask(get("/", ""));
         assert_eq!(answer.status(), 200, "request {n}");
+    }
+}
+
+/// Three real processes, of which one is killed while sixteen clients ask: whatever was on its way there is asked for elsewhere.
+#[test]
+fn of_several_urls_one_is_killed_under_load_and_no_get_fails() {
+    let mut demos: Vec<Demo> = (0..3).map(|_| Demo::start()).collect();
+    let urls: Vec<String> = demos.iter().map(|demo| format!("\"http://{}\"", demo.address)).collect();
+    let urls = format!("[{}]", urls.join(", "));
+    let site = Site::new().service("app", &format!("versions: {{app-001: {{urls: {urls}}}}}\n")).start();
+    let (asked, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let ask = |n: usize| {
+        let mut client = site.connect();
+        let mut wrong = Vec::new();
+        while !done.load(Ordering::Relaxed) {
+            let answer = client.ask(get(["/", "/slow?ms=3"][n % 2], ""));
+            asked.fetch_add(1, Ordering::Relaxed);
+            if answer.status() != 200 {
+                wrong.push(format!("{}: {}", answer.status(), answer.text()));
+            }
+        }
+        wrong
+    };
+    let more = |count: usize| {
+        let until = asked.load(Ordering::Relaxed) + count;
+        eventually("more requests", || (asked.load(Ordering::Relaxed) >= until).then_some(()));
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16).map(|n| scope.spawn(move || ask(n))).collect();
+        more(500);
+        demos[1].kill();
+        more(1000);
+        done.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
+    });
+    assert!(wrong.is_empty(), "of {} requests: {wrong:?}", asked.into_inner());
+}
+
+/// A fresh connection that is closed without an answer: what may be repeated is, elsewhere; what may have acted is not.
+#[test]
+fn rule_5_what_one_instance_closes_is_asked_of_another() {
+    let closes = Backend::serving(|mut raw, _| {
+        raw.head();
+    });
+    let answers = Backend::saying("ok");
+    let urls = format!("[\"{}\", \"{}\"]", closes.url(), answers.url());
+    let site = Site::new().service("app", &format!("versions: {{app-001: {{urls: {urls}}}}}\n")).start();
+    let mut posts = Vec::new();
+    for n in 0..20 {
+        assert_eq!(site.connect().ask(get("/", "")).text(), "ok", "request {n}");
+        posts.push(site.connect().ask(post("/", "Content-Length: 2\r\n") + "hi").status());
+    }
+    assert!(closes.connections() > 0, "it was asked");
+    assert!(posts.contains(&502), "{posts:?}");
+}
+
+/// The only process of a version is killed while sixteen clients ask, each time on a connection of its own: nobody is told that it
+/// refuses connections, for nothing was sent, and whoever asks then is served by the next or told that it failed.
+#[test]
+fn what_a_process_that_has_died_refuses_is_not_the_answer() {
+    let ignore = "sleep: {ignore: {paths: [/healthz], status: 204}}";
+    let version = format!("versions: {{app-001: {{command: {}, {ignore}}}}}\n", command());
+    let site = Site::new().service("app", &version).start();
+    let pid = Said::parse(&site.get("app.localhost", "/").text()).pid;
+    let (asked, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let requests = [get("/", ""), post("/", "Content-Length: 2\r\n") + "hi", get("/healthz", "")];
+    let ask = |n: usize| {
+        let mut wrong = Vec::new();
+        while !done.load(Ordering::Relaxed) {
+            let answer = site.connect().ask(&requests[n % 3]);
+            asked.fetch_add(1, Ordering::Relaxed);
+            if answer.status() != 200 {
+                let why = answer.header("proxy-status").unwrap_or_default();
+                wrong.push(format!("{} {} {why}", n % 3, answer.status()));
+            }
+        }
+        wrong
+    };
+    let more = |count: usize| {
+        let until = asked.load(Ordering::Relaxed) + count;
+        eventually("more requests", || (asked.load(Ordering::Relaxed) >= until).then_some(()));
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16).map(|n| scope.spawn(move || ask(n))).collect();
+        more(500);
+        let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is there");
+        more(500);
+        done.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
+    });
+    let refused = wrong.iter().filter(|answer| answer.contains("connection_refused")).count();
+    assert_eq!(refused, 0, "of {} requests: {wrong:?}", asked.into_inner());
+    let told_of_the_start = wrong.iter().filter(|answer| answer.starts_with("2 503")).count();
+    assert_eq!(told_of_the_start, 0, "what is ignored waits for no start: {wrong:?}");
+    let told = site.log().lines().filter(|line| line.contains("cannot connect")).count();
+    assert!(told <= 2, "once a second: {}", site.log());
+    eventually("the next one", || (site.get("app.localhost", "/").status() == 200).then_some(()));
+}
+
+/// `tidegate demo`, killed when dropped.
+struct Demo {
+    child: Child,
+    address: SocketAddr,
+    _port: PortGuard,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let port = ports().take().expect("a port");
+        let address = SocketAddr::from(([127, 0, 0, 1], port.port()));
+        let mut demo = tidegate();
+        demo.arg("demo").env("PORT", port.port().to_string()).stdout(Stdio::null());
+        let child = demo.spawn().expect("spawn");
+        eventually("the demo", || TcpStream::connect(address).ok());
+        Self { child, address, _port: port }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("kill");
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

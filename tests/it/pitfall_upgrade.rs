@@ -216,10 +216,7 @@ fn a_tunnel_survives_reloads() {
     let site = builder(&backend, "").service("other", &backend.as_only_version("other")).start();
     let mut client = open(&site);
     for round in 0..3 {
-        site.edit_service(
-            "other",
-            &format!("{}# {round}\n", backend.as_only_version("other").replace("}", ", remark: r}")),
-        );
+        site.edit_service("other", &backend.as_only_version("other").replace('}', &format!(", remark: r{round}}}")));
         site.edit_service("app", &file(&backend, &format!("max_body: {}KiB", round + 1)));
         echoes(&mut client, "still here");
     }

@@ -21,38 +21,38 @@ use crate::support::process::is_alive;
 use crate::support::raw::Raw;
 use crate::support::site::{Site, tidegate};
 
-const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
+pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// How long anybody may live once tidegate is gone.
 const A_SECOND: Duration = Duration::from_secs(1);
 
-fn version() -> VersionName {
+pub(crate) fn version() -> VersionName {
     VersionName::numbered(&ServiceName::new("shop").expect("a name"), 3)
 }
 
-fn spec(command: &[&str]) -> ProcessSpec {
-    ProcessSpec { command: command.iter().map(ToString::to_string).collect(), env: Box::new([]), cwd: None }
+pub(crate) fn spec(command: &[&str]) -> ProcessSpec {
+    ProcessSpec { command: command.iter().map(ToString::to_string).collect(), env: Box::new([]), cwd: None, user: None }
 }
 
-fn shell(script: &str) -> ProcessSpec {
+pub(crate) fn shell(script: &str) -> ProcessSpec {
     spec(&["sh", "-c", script])
 }
 
-fn within(milliseconds: u64) -> Start {
+pub(crate) fn within(milliseconds: u64) -> Start {
     Start { timeout: Duration::from_millis(milliseconds), ready: Readiness::Port }
 }
 
-async fn try_start(spec: &ProcessSpec) -> Result<ProcessInstance, StartError> {
+pub(crate) async fn try_start(spec: &ProcessSpec) -> Result<ProcessInstance, StartError> {
     let provider = ProcessProvider::with_supervisor(TIDEGATE.into(), ports());
-    provider.start(&version(), spec, &Stop::default()).await
+    provider.start(&version(), spec, &Start::default(), &Stop::default()).await
 }
 
-async fn start(spec: &ProcessSpec) -> ProcessInstance {
+pub(crate) async fn start(spec: &ProcessSpec) -> ProcessInstance {
     try_start(spec).await.expect("it can be started")
 }
 
 /// The processes that have `mark` in their environment, which all descendants inherit.
-fn marked(mark: &str) -> HashSet<i32> {
+pub(crate) fn marked(mark: &str) -> HashSet<i32> {
     let entries =
         fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let has_mark = |pid: &i32| {
@@ -63,7 +63,7 @@ fn marked(mark: &str) -> HashSet<i32> {
 }
 
 /// Asserts that nobody with `mark` lives a second from now, and says so as soon as that is true.
-fn nobody_left_in_a_second(mark: &str) {
+pub(crate) fn nobody_left_in_a_second(mark: &str) {
     let deadline = Instant::now() + A_SECOND;
     loop {
         let left = marked(mark);
@@ -105,7 +105,40 @@ async fn a_program_that_goes_into_the_background_is_told_to_stay() {
     let mut instance = start(&shell(&script)).await;
     let error = instance.ready(&within(10_000)).await.expect_err("it exits").to_string();
     assert!(error.contains("exit code 0") && error.contains("stay in the foreground"), "{error}");
-    assert!(marked(&mark).is_empty(), "what it left behind is gone with it");
+    // What it left behind goes with it.
+    nobody_left_in_a_second(&mark);
+}
+
+#[tokio::test]
+async fn a_crash_is_noticed_at_once_and_what_is_left_behind_keeps_the_port_until_it_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mark = format!("MARK=crash-{}", std::process::id());
+    let script = format!(
+        "{mark} sh -c 'trap \"\" TERM; touch up; while :; do sleep 0.02; done' & \
+         while [ ! -e crash ]; do sleep 0.01; done; echo 'out of luck'; touch crashed; exit 7"
+    );
+    let provider = ProcessProvider::with_supervisor(TIDEGATE.into(), ports());
+    let mut instance = provider
+        .start(&version(), &in_folder(dir.path(), &script), &Start::default(), &Stop::default())
+        .await
+        .expect("started");
+    eventually("the child", || dir.path().join("up").exists().then_some(()));
+    fs::write(dir.path().join("crash"), "").expect("write");
+    eventually("the crash", || dir.path().join("crashed").exists().then_some(()));
+    let began = Instant::now();
+    let report = instance.exited().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(300), "{took:?}");
+    assert_eq!((report.code, report.killed, report.last_lines), (Some(7), false, vec!["out of luck".to_owned()]));
+    assert!(!marked(&mark).is_empty(), "its child takes no notice of TERM");
+    let port = instance.address().port();
+    drop(instance);
+    let next = provider
+        .start(&version(), &shell("exec sleep 1000"), &Start::default(), &Stop::default())
+        .await
+        .expect("started");
+    assert_ne!(next.address().port(), port);
+    nobody_left_in_a_second(&mark);
 }
 
 #[tokio::test]
@@ -117,7 +150,7 @@ async fn a_program_that_is_missing_or_cannot_run_is_named() {
         "{error}"
     );
     let error = try_start(&spec(&["./nothing"])).await.expect_err("missing").to_string();
-    assert!(error.contains("`./nothing` was not found") && error.contains("cwd"), "{error}");
+    assert!(error.contains("`./nothing` was not found") && error.contains("relative to the file"), "{error}");
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("plain"), "text").expect("write");
     let in_dir = |command: &[&str]| ProcessSpec { cwd: Some(dir.path().to_owned()), ..spec(command) };
@@ -125,7 +158,8 @@ async fn a_program_that_is_missing_or_cannot_run_is_named() {
     assert!(error.contains("`./plain` cannot be executed") && error.contains("chmod +x"), "{error}");
     let nowhere = ProcessSpec { cwd: Some(dir.path().join("gone")), ..spec(&["true"]) };
     let error = try_start(&nowhere).await.expect_err("no folder").to_string();
-    assert!(error.contains("cwd: ") && error.contains("gone"), "{error}");
+    let said = format!("there is no folder `{}`", dir.path().join("gone").display());
+    assert!(error.contains(&said) && error.contains("`cwd` should name one"), "{error}");
 }
 
 #[tokio::test]
@@ -166,12 +200,93 @@ async fn a_program_that_never_listens_runs_into_its_timeout() {
 }
 
 #[tokio::test]
-async fn a_stranger_on_the_port_is_not_taken_for_the_program() {
-    let mut instance = start(&spec(&["sleep", "1000"])).await;
+async fn a_program_that_listens_late_is_ready_when_it_does() {
+    let mut instance = start(&shell(&format!("sleep 0.4; exec {TIDEGATE} demo"))).await;
+    let began = Instant::now();
+    instance.ready(&within(10_000)).await.expect("it listens in the end");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(TcpStream::connect(instance.address()).is_ok());
+}
+
+#[tokio::test]
+async fn a_program_that_accepts_and_never_answers_runs_into_its_timeout() {
+    // The kernel accepts for a program that is stopped.
+    let mut instance = start(&spec(&[TIDEGATE, "demo"])).await;
+    instance.ready(&within(10_000)).await.expect("its port is open");
+    let pid = Pid::from_raw(instance.pid().expect("a pid").try_into().expect("positive"));
+    kill(pid, Signal::SIGSTOP).expect("alive");
+    let patience = Start { timeout: Duration::from_secs(2), ready: Readiness::Http("/healthz".into()) };
+    let error = instance.ready(&patience).await.expect_err("no answer").to_string();
+    assert!(error.contains("GET /healthz") && error.contains("got no HTTP/1 answer"), "{error}");
+    let report = instance.stop(&Stop { grace: Duration::from_millis(300), ..Stop::default() }).await;
+    assert!(report.killed, "{report}");
+}
+
+/// A program that waits for the file `taken` on its first start, and each time writes the port that it was told to `port-N`.
+fn told_ports(dir: &Path, last: &str) -> ProcessSpec {
+    let script = format!(
+        "n=1; [ -e port-1 ] && n=2; echo $PORT > tmp && mv tmp port-$n; while [ ! -e taken ]; do sleep 0.01; done; {last}"
+    );
+    in_folder(dir, &script)
+}
+
+/// The port that the program was told by its `n`th start, once it was.
+fn told_port(dir: &Path, n: u8) -> Option<u16> {
+    fs::read_to_string(dir.join(format!("port-{n}"))).ok()?.trim().parse().ok()
+}
+
+#[tokio::test]
+async fn a_program_that_exits_because_its_port_is_taken_is_started_on_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut instance = start(&told_ports(dir.path(), &format!("exec {TIDEGATE} demo"))).await;
+    let stranger = TcpListener::bind(instance.address()).expect("the program does not listen yet");
+    fs::write(dir.path().join("taken"), "").expect("write");
+    let readiness = Readiness::Http("/healthz".into());
+    instance.ready(&Start { timeout: Duration::from_secs(20), ready: readiness }).await.expect("ready");
+    let ports = [1, 2].map(|n| told_port(dir.path(), n).expect("two starts"));
+    assert_eq!(ports[0], stranger.local_addr().expect("bound").port());
+    assert_eq!(ports[1], instance.address().port());
+    assert_ne!(ports[0], ports[1]);
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_port_is_not_taken_for_the_program_which_gets_another_port() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // The first start takes no notice of its port, as programs do that log the failure and go on.
+    let last = format!("[ $n = 1 ] && exec sleep 1000; exec {TIDEGATE} demo");
+    fs::write(dir.path().join("taken"), "").expect("write");
+    let mut instance = start(&told_ports(dir.path(), &last)).await;
     let stranger = TcpListener::bind(instance.address()).expect("the program does not listen");
-    let error = instance.ready(&within(10_000)).await.expect_err("not ours");
-    assert!(matches!(error, StartError::PortTaken { port } if port == instance.address().port()), "{error}");
-    drop(stranger);
+    eventually("the first start", || told_port(dir.path(), 1));
+    let first = instance.pid().expect("a pid");
+    instance.ready(&within(20_000)).await.expect("ready");
+    assert_ne!(instance.address(), stranger.local_addr().expect("bound"));
+    assert_eq!(told_port(dir.path(), 2), Some(instance.address().port()));
+    assert!(!is_alive(first), "nothing is left of the first start");
+}
+
+#[tokio::test]
+async fn a_second_port_that_is_taken_too_is_the_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("taken"), "").expect("write");
+    // Both ports are accepted on by somebody else once the program says which they are.
+    let last = "while [ ! -e listened-$n ]; do sleep 0.01; done; exec sleep 1000";
+    let mut instance = start(&told_ports(dir.path(), last)).await;
+    let folder = dir.path().to_owned();
+    let strangers = tokio::task::spawn_blocking(move || {
+        [1, 2].map(|n| {
+            let port = eventually("a start", || told_port(&folder, n));
+            let listener = TcpListener::bind(("127.0.0.1", port)).expect("the program does not listen");
+            fs::write(folder.join(format!("listened-{n}")), "").expect("write");
+            listener
+        })
+    });
+    let error = instance.ready(&within(20_000)).await.expect_err("not ours");
+    let strangers = strangers.await.expect("both ports were taken");
+    let second = strangers[1].local_addr().expect("bound").port();
+    assert!(matches!(error, StartError::PortTaken { port } if port == second), "{error}");
+    assert!(error.to_string().contains(&second.to_string()) && error.to_string().contains("process.ports"), "{error}");
+    assert_eq!(instance.address().port(), second);
 }
 
 #[tokio::test]
@@ -234,13 +349,13 @@ async fn kill_9_of_the_supervisor_ends_the_program_too() {
 }
 
 /// A shell, its child, a grandchild in a session of its own and one whose parent has died; all but the first ignore TERM.
-const FAMILY: &str = "\
+pub(crate) const FAMILY: &str = "\
     sh -c 'trap \"\" TERM; touch one; sleep 1000; sleep 1000' & \
     setsid sh -c 'trap \"\" TERM; touch two; sleep 1000; sleep 1000' & \
     (setsid sh -c '(trap \"\" TERM; touch three; sleep 1000; sleep 1000) & exit' &) ; \
     wait";
 
-fn await_family(dir: &Path) {
+pub(crate) fn await_family(dir: &Path) {
     eventually("the family", || ["one", "two", "three"].iter().all(|name| dir.join(name).exists()).then_some(()));
 }
 
@@ -282,6 +397,20 @@ fn kill_9_of_tidegate_leaves_nobody_a_second_later() {
     site.signal("KILL");
     nobody_left_in_a_second(&mark);
     assert_eq!(site.wait(), None);
+}
+
+#[test]
+fn a_version_that_writes_too_much_has_lines_left_out_of_the_log() {
+    let script = format!("seq -f 'line number %g' 20000; exec {TIDEGATE} demo");
+    let command = serde_json::to_string(&script).expect("JSON is YAML");
+    let service = format!("versions:\n  shop-001:\n    command: [sh, -c, {command}]\n");
+    let mut site = Site::new().service("shop", &service).start();
+    eventually("the version", || (site.get("shop.localhost", "/").status() == 200).then_some(()));
+    eventually("the count", || site.log().contains("lines left out").then_some(()));
+    let logged = site.log().matches("line number").count();
+    assert!((1_000..20_000).contains(&logged), "{logged}");
+    site.signal("TERM");
+    site.wait();
 }
 
 #[test]

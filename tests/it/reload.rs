@@ -133,6 +133,25 @@ fn a_reload_without_an_edit_changes_nothing() {
 }
 
 #[test]
+fn a_file_with_a_warning_is_not_new_each_time() {
+    // A program that is missing is a warning only, and such files are read by every reload.
+    let yaml = "weights: {shop-001: 0}\nversions: {shop-001: {command: [./gone]}}\n";
+    let site = Site::new().service("shop", yaml).start();
+    let warned = |site: &Site| site.status()["notices"].to_string().contains("there is no program");
+    assert!(warned(&site), "{}", site.status());
+    for again in [yaml.to_owned(), format!("# a comment\n{yaml}")] {
+        fs::write(site.service("shop"), again).expect("write");
+        assert_eq!(site.reload()["changed"], false);
+        assert!(warned(&site), "{}", site.status());
+    }
+    site.signal("HUP");
+    eventually("the signal", || site.log().contains("SIGHUP").then_some(()));
+    assert_eq!(site.reload()["changed"], false);
+    assert_eq!(site.generation(), 1);
+    assert_eq!(site.metrics().get("tidegate_config_reloads_total{result=\"accepted\"}"), 1.0);
+}
+
+#[test]
 fn the_access_log_is_switched_on_and_off() {
     let fleet = Fleet::of("shop", 1);
     let site = Site::new().service("shop", &fleet.versions()).start();

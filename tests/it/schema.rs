@@ -59,6 +59,17 @@ fn the_schemas_refuse_what_tidegate_refuses() {
         (Which::Service, "preview: sometimes"),
         (Which::Service, "redirect: {status: 301}"),
         (Which::Service, "allow:"),
+        (Which::Tidegate, "queue: {max_waiting: 1}"),
+        (Which::Service, "waiting_page: {page: x}"),
+        (Which::Service, "versions: {a-001: {command: ./a}}"),
+        (Which::Service, "versions: {a-001: {hook: {start: [a]}}}"),
+        (Which::Service, "versions: {a-001: {replicas: {max: 0}}}"),
+        (Which::Service, "versions: {a-001: {replicas: 101}}"),
+        (Which::Service, "versions: {a-001: {scale: {target: 0}}}"),
+        (Which::Service, "versions: {a-001: {scale: {on: cpu}}}"),
+        (Which::Service, "versions: {a-001: {max_concurrency: 0}}"),
+        (Which::Service, "versions: {a-001: {sleep: {ignore: {status: 600}}}}"),
+        (Which::Service, "versions: {a-001: {queue: {max_waiting: 1000001}}}"),
     ] {
         assert_ne!(validate(which, text), Vec::<String>::new(), "{text}");
     }

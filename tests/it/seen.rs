@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::mpsc;
 
 use serde_json::{Value, json};
@@ -211,14 +212,16 @@ fn the_admin_port_reads_for_all_and_writes_for_the_token() {
     assert_eq!(status.status(), 200);
     let status: Value = serde_json::from_slice(&status.body).expect("JSON");
     assert_eq!(status["services"][0]["name"], "shop");
-    let post = |headers: &str| {
+    let post_to = |path: &str, headers: &str| {
         let mut raw = Raw::connect(admin);
         raw.send(format!(
-            "POST /reload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n"
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n"
         ));
         raw.response().status()
     };
+    let post = |headers: &str| post_to("/reload", headers);
     assert_eq!(post(""), 401);
+    assert_eq!(["/sleep", "/wake"].map(|path| post_to(&format!("{path}?version=shop-001"), "")), [401, 401]);
     assert_eq!(post("Authorization: Bearer wrong\r\n"), 401);
     assert_eq!(post("Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n"), 200);
     assert_eq!(raw.get("evil.example", "/status").status(), 403, "a name that resolves to us is not us");
@@ -395,15 +398,14 @@ fn the_status_reads_like_this() {
     eventually("the error", || (!site.rejected().is_empty()).then_some(()));
     let output = tidegate().arg("status").arg("--config").arg(site.root()).output().expect("run");
     let text = String::from_utf8(output.stdout).expect("text");
-    let rest =
-        text.strip_prefix("REJECTED: what ran before these edits runs on.\n").unwrap_or_else(|| panic!("{text}"));
+    let rest = text.strip_prefix("REJECTED: these edits are not in force.\n").unwrap_or_else(|| panic!("{text}"));
     assert!(rest.contains("services/blog.yaml:1:10: "), "{text}");
     let version = |name: &str| {
         let line = text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(version("shop-001"), ["shop-001", "90%", "normal", "1", "0", "9", "0", "first"]);
-    assert_eq!(version("shop-002"), ["shop-002", "10%", "normal", "1", "0", "1", "0", "first"]);
+    assert_eq!(version("shop-001"), ["shop-001", "90%", "normal", "1", "0", "0", "9", "0", "first"]);
+    assert_eq!(version("shop-002"), ["shop-002", "10%", "normal", "1", "0", "0", "1", "0", "first"]);
     assert!(text.contains(&format!("http://{}: ", site.http())), "{text}");
     let status = site.status();
     assert_eq!(status["pid"], site.pid());
@@ -413,9 +415,75 @@ fn the_status_reads_like_this() {
 }
 
 #[test]
+fn an_end_says_what_it_waits_for() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let backend = Backend::answering(move |_| {
+        released.lock().expect("no panic").recv().expect("the test releases it");
+        ok("done")
+    });
+    let mut site = Site::new().service("shop", &backend.as_only_version("shop")).start();
+    assert_eq!(site.status()["ending"], false);
+    let mut open = site.connect();
+    open.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n");
+    eventually("the request at the backend", || (site.version("shop-001")["in_flight"] == 1).then_some(()));
+    site.signal("TERM");
+    eventually("the drain", || (site.status()["ending"] == true).then_some(()));
+    let output = tidegate().arg("status").arg("-c").arg(site.root()).output().expect("run");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.lines().any(|line| line.starts_with("ending: waits for 1 request (at most ")), "{text}");
+    release.send(()).expect("the backend waits");
+    assert_eq!(open.response().text(), "done");
+    assert_eq!(site.wait(), Some(0));
+}
+
+#[test]
+fn what_the_start_fails_by_is_said_with_its_cure() {
+    use std::io::{Error, ErrorKind};
+    use tidegate::app::AppError;
+    use tidegate::reload::reloader::ListenError;
+    let folder = tempfile::tempdir().expect("writable");
+    let root = folder.path().join("tidegate.yaml");
+    fs::create_dir(folder.path().join("services")).expect("writable");
+    let serve = |yaml: &str| {
+        fs::write(&root, format!("listen: {{http: [\"127.0.0.1:0\"]}}\n{yaml}\n")).expect("writable");
+        let output = tidegate().arg("serve").arg(&root).output().expect("run");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let said = serve("access_log: services");
+    let log = format!("cannot open the access log {}: ", folder.path().join("services").display());
+    assert!(said.contains(&log), "{said}");
+    let said = serve("socket: /proc/tidegate.sock");
+    assert!(said.contains("/proc/tidegate.sock") && said.contains("put it elsewhere with `socket: PATH`"), "{said}");
+    let listen = |kind: ErrorKind| {
+        let address = "127.0.0.1:80".parse().expect("an address");
+        AppError::from(ListenError { address, source: Error::from(kind) }).to_string()
+    };
+    assert!(listen(ErrorKind::PermissionDenied).contains("ports below 1024 need root or CAP_NET_BIND_SERVICE"));
+    assert!(listen(ErrorKind::AddrInUse).contains("is another server there?"));
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_failure() {
+    let fleet = Fleet::of("shop", 1);
+    let site = Site::new().service("shop", &fleet.versions()).start();
+    for json in [&["--json"][..], &[]] {
+        let mut status = tidegate();
+        status.arg("status").args(json).arg("-c").arg(site.root());
+        let mut child = status.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawn");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn a_version_that_cannot_start_says_why() {
     let yaml = "versions: {shop-001: {command: [sh, -c, \"echo no such table >&2; exit 3\"]}}\n";
     let site = Site::new().service("shop", yaml).start();
+    assert_eq!(site.get("shop.localhost", "/").status(), 503, "told as soon as it is known");
     let failed = eventually("the failure", || Some(site.version("shop-001")).filter(|v| v["state"] == "failed"));
     let why = failed["why"].as_str().expect("a reason");
     assert!(why.contains("no such table"), "{why}");

@@ -103,7 +103,7 @@ fn a_request_that_waits_for_a_version_goes_elsewhere_when_that_is_removed() {
     let site = Site::new().service("shop", &yaml).start();
     let mut waits = site.connect();
     waits.send("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 4\r\n\r\nbody");
-    eventually("the wait", || site.version("shop-002")["why"].as_str().map(|why| assert!(why.contains("wait for it"))));
+    eventually("the wait", || site.version("shop-002")["why"].as_str().map(|why| assert!(why.contains("for it"))));
     assert_eq!(site.version("shop-002")["state"], "starting");
     site.edit_service("shop", &fleet.versions());
     assert_eq!(waits.response().text(), "shop-001");
@@ -136,10 +136,25 @@ fn a_process_has_the_limit_on_open_files_that_tidegate_was_given() {
             "versions:\n  app-001:\n    command: [sh, -c, \"ulimit -Sn; exec sleep 60\"]\n    start: {timeout: 60s}\n",
         )
         .start();
+    let mut waits = site.connect();
+    waits.send("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
     let own = std::process::Command::new("sh").args(["-c", "ulimit -Sn"]).output().expect("run").stdout;
     let own = String::from_utf8(own).expect("a number");
     let line = eventually("the limit in the log", || {
         site.log().lines().find(|line| line.contains("stream=\"stdout\"")).map(str::to_owned)
     });
     assert!(line.contains(&format!(" {} ", own.trim())), "{line}, not {own}");
+}
+
+#[test]
+fn what_never_came_up_is_mended_under_its_name_and_what_has_run_is_not() {
+    let broken = "versions: {shop-001: {command: [sh, -c, \"exit 3\"]}}\n";
+    let site = Site::new().service("shop", broken).start();
+    assert_eq!(site.get("shop.localhost", "/").status(), 503);
+    site.write_service("shop", &format!("versions: {{shop-001: {{command: {}}}}}\n", command()));
+    eventually("the mended version", || (site.get("shop.localhost", "/").status() == 200).then_some(()));
+    site.write_service("shop", broken);
+    let rejected = eventually("the refusal", || site.status()["rejected"].as_array()?.first().cloned());
+    assert!(rejected["message"].as_str().expect("a text").contains("shop-001 has run"), "{rejected}");
+    assert_eq!(site.get("shop.localhost", "/").status(), 200);
 }

@@ -1,44 +1,50 @@
-//! What makes a version's instances: addresses, or a process.
+//! What makes a version's instances: addresses, with or without a hook, or a process.
+
+use nix::unistd::User;
 
 use super::Check;
 use super::settings::absolute;
-use crate::config::file::{VersionFile, Word};
+use crate::config::file::{CommandFile, HookFile, VersionFile, Word};
 use crate::config::source::Span;
 use crate::config::spanned::Spanned;
-use crate::model::host::HostPattern;
 use crate::model::name::VersionName;
-use crate::model::version::{Backend, Endpoint, ProcessSpec};
+use crate::model::version::{Backend, Endpoint, HookSpec, ProcessSpec};
+
+/// Why what belongs to a process is refused with `urls` alone, and with `hook`.
+const NOT_OURS: &str = "and `urls` names what is not ours to start";
+const A_HOOK: &str = "and the commands of a hook have tidegate's own user, folder and environment";
 
 impl Check {
-    /// Exactly one of `urls` and `command`, and for `command` what else belongs to a process.
+    /// `command`, or `urls` with or without `hook`, and what else belongs to them.
     pub(super) fn backend(&mut self, name: &VersionName, at: Span, file: &Spanned<VersionFile>) -> Option<Backend> {
-        match (&file.urls, &file.command) {
-            (Some(urls), None) => {
+        match (&file.urls, &file.command, &file.hook) {
+            (Some(urls), None, hook) => {
                 self.only_processes(file);
-                Some(Backend::Urls(self.endpoints(urls)?))
+                let urls = self.endpoints(urls);
+                match hook {
+                    Some(hook) => Some(Backend::Hook(self.hook(hook, urls)?)),
+                    None => Some(Backend::Urls(urls?)),
+                }
             }
-            (None, Some(command)) => {
-                let command = self.command(command)?;
-                let env = self.environment(file.env.as_ref(), file.env_file.as_ref());
-                let cwd = file.cwd.as_ref().map(|cwd| {
-                    let path = absolute(&self.path(cwd));
-                    if !path.is_dir() {
-                        self.error(
-                            cwd.span,
-                            format!("there is no folder `{}`", cwd.value),
-                            "paths are relative to the file that names them",
-                        );
-                    }
-                    path
-                });
-                Some(Backend::Process(ProcessSpec { command, env, cwd }))
-            }
-            (Some(_), Some(command)) => {
+            (None, Some(command), None) => Some(Backend::Process(self.process(command, file)?)),
+            (Some(_), Some(command), _) => {
                 let cure = "keep `urls` for what runs already, or `command` for a process that tidegate runs";
                 self.error(command.span, format!("{name} has both `urls` and `command`"), cure);
                 None
             }
-            (None, None) => {
+            (None, Some(_), Some(hook)) => {
+                let cure = "keep `command` for a process that tidegate runs, or write `urls` for where what the hook starts listens";
+                self.error(hook.span, format!("{name} has both `command` and `hook`"), cure);
+                None
+            }
+            (None, None, Some(hook)) => {
+                if !self.has_error_within(file.span) {
+                    let cure = "say where what it starts listens: `urls: [\"http://127.0.0.1:3000\"]`";
+                    self.error(hook.span, format!("{name} has a `hook` and no `urls`"), cure);
+                }
+                None
+            }
+            (None, None, None) => {
                 if !self.has_error_within(file.span) {
                     let cure = "write `urls: [\"http://127.0.0.1:3000\"]` for what runs already, or `command: [./app]` for a process";
                     self.error(at, format!("{name} has neither `urls` nor `command`"), cure);
@@ -48,31 +54,67 @@ impl Check {
         }
     }
 
-    fn only_processes(&mut self, file: &VersionFile) {
+    /// Refuses what says something of processes only.
+    fn only_processes(&mut self, file: &Spanned<VersionFile>) {
+        if file.hook.is_none() && self.has_error_within(file.span) {
+            // What could not be decoded may be the `hook` that it belongs to.
+            return;
+        }
+        let stop = file.stop.as_ref();
+        let (why, stop) = if file.hook.is_some() {
+            (A_HOOK, ("stop.signal", stop.and_then(|stop| stop.signal.as_ref().map(|signal| signal.span))))
+        } else {
+            (NOT_OURS, ("stop", stop.map(|stop| stop.span)))
+        };
         let keys = [
             ("env", file.env.as_ref().map(|value| value.span)),
             ("env_file", file.env_file.as_ref().map(|value| value.span)),
             ("cwd", file.cwd.as_ref().map(|value| value.span)),
-            ("stop", file.stop.as_ref().map(|value| value.span)),
+            ("user", file.user.as_ref().map(|value| value.span)),
+            stop,
         ];
         for (key, span) in keys {
             if let Some(span) = span {
-                self.error(
-                    span,
-                    format!("`{key}` is for processes, and `urls` names what is not ours to start"),
-                    "take it out",
-                );
+                let why = if key == "stop.signal" { "and a hook is stopped by its `stop`" } else { why };
+                self.error(span, format!("`{key}` is for processes, {why}"), "take it out");
             }
         }
     }
 
-    fn command(&mut self, command: &Spanned<Vec<Spanned<Word>>>) -> Option<Box<[String]>> {
-        let Some(program) = command.first() else {
-            self.error(command.span, "the command is empty", "write the program and its arguments: `[./app, --serve]`");
+    fn process(&mut self, command: &Spanned<CommandFile>, file: &VersionFile) -> Option<ProcessSpec> {
+        let command = self.command(command);
+        let env = self.environment(file.env.as_ref(), file.env_file.as_ref());
+        let cwd = file.cwd.as_ref().map(|cwd| {
+            let path = absolute(&self.path(cwd));
+            if !path.is_dir() {
+                let cure = "paths are relative to the file that names them";
+                self.error(cwd.span, format!("there is no folder `{}`", cwd.value), cure);
+            }
+            path
+        });
+        let user = file.user.as_ref().and_then(|user| self.user(user));
+        Some(ProcessSpec { command: command?, env, cwd, user })
+    }
+
+    fn hook(&mut self, hook: &Spanned<HookFile>, urls: Option<Box<[Endpoint]>>) -> Option<HookSpec> {
+        let (start, stop) = (self.command(&hook.start), self.command(&hook.stop));
+        let status = match &hook.status {
+            Some(status) => Some(self.command(status)?),
+            None => None,
+        };
+        Some(HookSpec { urls: urls?, start: start?, stop: stop?, status })
+    }
+
+    fn command(&mut self, command: &Spanned<CommandFile>) -> Option<Box<[String]>> {
+        let words: &[Spanned<Word>] = &command.0;
+        let Some(program) = words.first() else {
+            if !self.has_error_within(command.span) {
+                let cure = "write the program and its arguments: `[./app, --serve]`";
+                self.error(command.span, "the command is empty", cure);
+            }
             return None;
         };
-        let mut words: Vec<String> = command.iter().map(|word| word.as_str().to_owned()).collect();
-        if let Some(bad) = command.iter().find(|word| word.as_str().contains('\0')) {
+        if let Some(bad) = words.iter().find(|word| word.as_str().contains('\0')) {
             self.error(bad.span, "this holds a NUL byte", "no process can be given one");
             return None;
         }
@@ -80,6 +122,7 @@ impl Check {
             self.error(program.span, "the name of the program is empty", "write the program first: `[./app, --serve]`");
             return None;
         }
+        let mut command: Vec<String> = words.iter().map(|word| word.as_str().to_owned()).collect();
         if program.as_str().contains('/') {
             // A path is relative to the file, as all are; a bare name is looked up in PATH when it is started.
             let path = absolute(&self.path(program.as_str()));
@@ -87,103 +130,28 @@ impl Check {
                 let cure = "paths are relative to the file that names them; the version cannot start before the program is there";
                 self.warning(program.span, format!("there is no program `{}`", program.as_str()), cure);
             }
-            words[0] = path.to_string_lossy().into_owned();
+            command[0] = path.to_string_lossy().into_owned();
         }
-        Some(words.into())
+        Some(command.into())
     }
 
-    fn endpoints(&mut self, urls: &Spanned<Vec<Spanned<String>>>) -> Option<Box<[Endpoint]>> {
-        if urls.is_empty() {
-            if !self.has_error_within(urls.span) {
-                self.error(urls.span, "`urls` is empty", "name at least one: `[\"http://127.0.0.1:3000\"]`");
-            }
-            return None;
+    /// A name, a number, or `uid:gid`. Whether there is such a user is seen when the process starts, which may be on another machine.
+    fn user(&mut self, user: &Spanned<Word>) -> Option<Box<str>> {
+        let text = user.as_str();
+        let number = |text: &str| text.parse::<u32>().is_ok_and(|number| number < u32::MAX);
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let good = match text.split_once(':') {
+            Some((user, group)) => digits(user) && digits(group) && number(user) && number(group),
+            None if digits(text) => number(text),
+            None => !text.is_empty() && !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_graphic()),
+        };
+        if !good {
+            let cure = "write a name or a number (`shop`, `1000`), or both numbers as `\"1000:1000\"`";
+            self.error(user.span, format!("`{}` is not a user", text.escape_debug()), cure);
+        } else if !digits(text) && !text.contains(':') && matches!(User::from_name(text), Ok(None)) {
+            let cure = "create it before the version starts, or write numbers, like `\"1000:1000\"`";
+            self.warning(user.span, format!("there is no user `{text}` on this machine"), cure);
         }
-        let mut endpoints: Vec<Endpoint> = Vec::new();
-        for url in urls.iter() {
-            match endpoint(url) {
-                Ok(endpoint) if endpoints.contains(&endpoint) => {
-                    self.error(url.span, format!("`{}` is listed twice", url.value), "list each address once");
-                }
-                Ok(endpoint) => endpoints.push(endpoint),
-                Err((message, help)) => self.error(url.span, message, help),
-            }
-        }
-        (endpoints.len() == urls.len()).then(|| endpoints.into())
-    }
-}
-
-/// `http://HOST:PORT`; 80 without a port. Errors are a message and its cure.
-fn endpoint(url: &str) -> Result<Endpoint, (String, String)> {
-    let form = "write `http://HOST:PORT`, like `http://127.0.0.1:3000`";
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Err((format!("`{url}` is not a URL"), format!("write `http://{url}`").replace("http:////", "http://")));
-    };
-    if scheme.eq_ignore_ascii_case("https") {
-        return Err(("`https` to backends is not supported yet".to_owned(), form.to_owned()));
-    }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err((format!("`{scheme}` is not a scheme for backends"), form.to_owned()));
-    }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if let Some(at) = authority.find(['/', '?', '#']) {
-        let cure = format!("write `http://{}`; requests keep their own path", &authority[..at]);
-        return Err((format!("`{url}` has more than a host and a port"), cure));
-    }
-    if authority.contains('@') {
-        return Err(("a backend's URL has no user".to_owned(), form.to_owned()));
-    }
-    let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-    let (host, port) = port_at.map_or((authority, "80"), |at| (&authority[..at], &authority[at + 1..]));
-    let port = match port.parse::<u16>() {
-        Ok(port @ 1..) => port,
-        _ if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            return Err((format!("port {port} is out of range"), "ports go from 1 to 65535".to_owned()));
-        }
-        _ => return Err((format!("`{port}` is not a port"), form.to_owned())),
-    };
-    match HostPattern::parse(host) {
-        Ok(HostPattern::Exact(host)) => {
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-            Ok(Endpoint { host: bare.into(), port })
-        }
-        _ => Err((format!("`{host}` is not a host name or address"), form.to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_name_a_host_and_a_port() {
-        for (url, shown) in [
-            ("http://127.0.0.1:3000", "127.0.0.1:3000"),
-            ("http://App.Local:3000/", "app.local:3000"),
-            ("HTTP://app", "app:80"),
-            ("http://[::1]:3000", "[::1]:3000"),
-            ("http://[::1]", "[::1]:80"),
-        ] {
-            assert_eq!(endpoint(url).map(|endpoint| endpoint.to_string()), Ok(shown.to_owned()), "{url}");
-        }
-        for url in [
-            "app:3000",
-            "https://app",
-            "ftp://app",
-            "http://",
-            "http://app:0",
-            "http://app:70000",
-            "http://app:x",
-            "http://app:",
-            "http://app/x",
-            "http://app?x",
-            "http://u@app",
-            "http://*.app",
-            "http://a b",
-            "http://::1",
-            "",
-        ] {
-            assert!(endpoint(url).is_err(), "{url}");
-        }
+        good.then(|| text.into())
     }
 }

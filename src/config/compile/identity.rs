@@ -20,6 +20,8 @@ pub enum Identity {
     Backend(Arc<Backend>),
     /// Its fingerprint, as the server tells it.
     Fingerprint(Fingerprint),
+    /// It was tried and never came up, so that it may still become anything.
+    NeverRan,
 }
 
 /// Says what a version is, by its name, if it has run.
@@ -27,12 +29,15 @@ pub type InForce<'a> = dyn Fn(&str) -> Option<Identity> + 'a;
 
 /// What makes a version, as hashes: enough to tell what has changed, and no value of an environment is in it. Comparable between
 /// programs of one release of tidegate only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Fingerprint {
     urls: Option<u64>,
     command: Option<u64>,
     cwd: Option<u64>,
     env: Option<u64>,
+    user: Option<u64>,
+    hook: Option<u64>,
 }
 
 impl Fingerprint {
@@ -40,12 +45,18 @@ impl Fingerprint {
     #[must_use]
     pub fn of(backend: &Backend) -> Self {
         match backend {
-            Backend::Urls(urls) => Self { urls: Some(hash(urls)), command: None, cwd: None, env: None },
+            Backend::Urls(urls) => Self { urls: Some(hash(urls)), ..Self::default() },
             Backend::Process(spec) => Self {
-                urls: None,
                 command: Some(hash(&spec.command)),
                 cwd: Some(hash(&spec.cwd)),
                 env: Some(hash(&spec.env)),
+                user: Some(hash(&spec.user)),
+                ..Self::default()
+            },
+            Backend::Hook(spec) => Self {
+                urls: Some(hash(&spec.urls)),
+                hook: Some(hash(&(&spec.start, &spec.stop, &spec.status))),
+                ..Self::default()
             },
         }
     }
@@ -62,6 +73,7 @@ impl Identity {
         match self {
             Self::Backend(backend) => Fingerprint::of(backend),
             Self::Fingerprint(fingerprint) => *fingerprint,
+            Self::NeverRan => Fingerprint::default(),
         }
     }
 
@@ -70,6 +82,7 @@ impl Identity {
         match self {
             Self::Backend(own) => **own == *backend,
             Self::Fingerprint(own) => *own == Fingerprint::of(backend),
+            Self::NeverRan => true,
         }
     }
 }
@@ -111,6 +124,10 @@ impl Check {
             ("command", key(place(&file.command)))
         } else if was.urls != is.urls {
             ("urls", key(place(&file.urls)))
+        } else if was.hook != is.hook {
+            ("hook", key(place(&file.hook)))
+        } else if was.user != is.user {
+            ("user", key(place(&file.user)))
         } else if was.cwd != is.cwd {
             ("cwd", key(place(&file.cwd)))
         } else {

@@ -60,6 +60,7 @@ impl Check {
                 self.networks(allow)
             }),
             maintenance: file.maintenance.as_ref().and_then(maintenance),
+            waiting_page: self.waiting_page(file.waiting_page.as_ref(), defaults.waiting_page.as_ref()),
         }
     }
 

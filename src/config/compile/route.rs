@@ -13,7 +13,7 @@ use crate::config::spanned::Spanned;
 use crate::model::host::HostPattern;
 use crate::model::path::PathPrefix;
 use crate::model::route::Route;
-use crate::tls::pair::{self, PairError};
+use crate::tls::pair::{self, PairError, PemFileError};
 
 impl Check {
     /// The routes, each with its place.
@@ -78,7 +78,16 @@ impl Check {
 
     fn prefix(&mut self, text: &Spanned<String>) -> Option<PathPrefix> {
         match PathPrefix::parse(text) {
-            Ok(prefix) => Some(prefix),
+            Ok(prefix) => {
+                if let Some((before, _)) = text.split_once('*') {
+                    let cure = match before.trim_end_matches('/') {
+                        "" => "take `path` out: without it all paths are the service's".to_owned(),
+                        before => format!("write `{before}`: a path is a prefix anyway"),
+                    };
+                    self.warning(text.span, "`*` stands for itself here", cure);
+                }
+                Some(prefix)
+            }
             Err(error) => {
                 let cure = if text.starts_with('/') {
                     "write a path like `/shop`".to_owned()
@@ -128,7 +137,13 @@ impl Check {
                         .also(at(certificate).text("this certificate")),
                 };
                 diagnostic.help = Some(error.help().to_owned());
+                // The key is looked at only after a good certificate; that it is not there can be said all the same.
+                let key_is_gone = matches!(error, PairError::Certificate(_)) && !key_path.exists();
+                let gone = key_is_gone.then_some(PairError::Key(PemFileError::Missing)).map(|gone| {
+                    Diagnostic::error(message("key", key, &PemFileError::Missing), at(key)).help(gone.help())
+                });
                 self.note(diagnostic);
+                gone.into_iter().for_each(|gone| self.note(gone));
                 None
             }
         }

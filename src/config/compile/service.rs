@@ -6,7 +6,7 @@ use super::{Check, Defaults};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::ServiceFile;
 use crate::config::source::Span;
-use crate::model::name::{MAX_VERSION_NUMBER, ServiceName, VersionName};
+use crate::model::name::{MAX_VERSION_NUMBER, NameError, ServiceName, VersionName};
 use crate::model::schedule::Schedule;
 use crate::model::service::{MAX_VERSIONS, Service};
 use crate::model::version::Version;
@@ -26,10 +26,10 @@ pub(crate) fn service(
     defaults: &Defaults,
     known: Known<'_>,
 ) -> Option<CompiledService> {
-    let (listed, complete) = version_names(check, name);
+    let Names { listed, misnamed, complete } = version_names(check, name);
     last_version(check, file, &listed);
     let versions = versions(check, name, file, &listed, defaults, known);
-    let listed = Listed { service: name, versions: &listed, complete };
+    let listed = Listed { service: name, versions: &listed, complete, misnamed: &misnamed };
     let weights = check.weights(file, &listed);
     check.previous_weights(file, name);
     let rules = check.rules(file, &listed);
@@ -68,11 +68,21 @@ pub(crate) fn service(
     Some(CompiledService { service, route_places })
 }
 
-/// The names under `versions` by number, whatever came of their values, and whether all of them are good names.
-fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName, Span)>, bool) {
-    let mut names = Vec::new();
+/// The names under `versions`.
+struct Names {
+    /// By number, whatever came of their values.
+    listed: Vec<(VersionName, Span)>,
+    /// Those that are no names of this service's versions.
+    misnamed: Vec<String>,
+    /// Whether all are listed.
+    complete: bool,
+}
+
+fn version_names(check: &mut Check, service: &ServiceName) -> Names {
+    let (mut listed, mut misnamed) = (Vec::new(), Vec::new());
     let keys = check.keys_under("versions");
     let count = keys.len();
+    let mut removed: Option<ServiceName> = None;
     for (index, (text, span)) in keys.into_iter().enumerate() {
         if index == MAX_VERSIONS {
             let message = format!("`{text}` is one version too many: a service has at most {MAX_VERSIONS}");
@@ -80,16 +90,36 @@ fn version_names(check: &mut Check, service: &ServiceName) -> (Vec<(VersionName,
             break;
         }
         match VersionName::parse(service, &text) {
-            Ok(name) => names.push((name, span)),
+            Ok(name) => listed.push((name, span)),
             Err(error) => {
-                let cure = format!("name it `{service}-` and a number of three digits or more");
-                check.error(span, error.to_string(), cure);
+                let renamed = renamed_from(check, &error);
+                // What holds for one of its versions holds for all.
+                if renamed.is_none() || renamed.as_ref().map(|(old, _)| old) != removed.as_ref() {
+                    let cure = match &renamed {
+                        Some((old, number)) => format!(
+                            "the names of versions follow the file's: rename it to `{service}-{number}`, also under `weights` and `rules`; if \
+                             this file was `{old}.yaml`, service {old} was removed with that file, and its hosts are not served"
+                        ),
+                        None => format!("name it `{service}-` and a number of three digits or more"),
+                    };
+                    check.error(span, error.to_string(), cure);
+                }
+                removed = renamed.map(|(old, _)| old).or(removed);
+                misnamed.push(text);
             }
         }
     }
-    let complete = names.len() == count;
-    names.sort_by_key(|(version, _)| version.number());
-    (names, complete)
+    let complete = listed.len() == count;
+    listed.sort_by_key(|(version, _)| version.number());
+    Names { listed, misnamed, complete }
+}
+
+/// The service whose file this one was, it seems, and the number of its version: the version has its name, and it has no file.
+fn renamed_from(check: &Check, error: &NameError) -> Option<(ServiceName, String)> {
+    let NameError::OtherService { found, .. } = error else { return None };
+    let (old, number) = found.rsplit_once('-')?;
+    let old = ServiceName::new(old).ok()?;
+    (!check.folder().join(format!("{old}.yaml")).exists()).then(|| (old, number.to_owned()))
 }
 
 fn last_version(check: &mut Check, file: &ServiceFile, listed: &[(VersionName, Span)]) {

@@ -8,16 +8,17 @@ use ipnet::IpNet;
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::{
-    BytesOrOff, ClientFile, DefaultsFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile, RootFile, Time, Word,
+    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile, RootFile,
+    Time, Word,
 };
 use crate::config::source::Span;
 use crate::config::spanned::{OneOrMany, Spanned};
 use crate::model::host::HostPattern;
-use crate::model::policy::Timeouts;
+use crate::model::policy::{Timeouts, WaitingPage};
 use crate::model::settings::{
-    AccessLogTarget, ClientLimits, DEFAULT_PROCESS_PORTS, Drain, LogFormat, LogLevel, Settings,
+    AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_PROCESS_PORTS, Drain, LogFormat, LogLevel, Settings,
 };
-use crate::model::version::{Preview, Start, Stop};
+use crate::model::version::{Preview, Queue, Replicas, Scale, Sleep, Start, Stop};
 
 /// The longest path of a unix socket: `sun_path` has 108 bytes, one of them its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -36,8 +37,20 @@ pub struct Defaults {
     pub preview: Preview,
     /// How instances start.
     pub start: Start,
-    /// How processes stop.
+    /// How processes and hooks stop.
     pub stop: Stop,
+    /// How many instances versions have.
+    pub replicas: Replicas,
+    /// When there are more or fewer of them.
+    pub scale: Scale,
+    /// Requests at a time that one instance gets; `None` is no limit.
+    pub max_concurrency: Option<u32>,
+    /// When versions sleep.
+    pub sleep: Sleep,
+    /// Bounds of the line of requests that wait for a version.
+    pub queue: Queue,
+    /// What browsers see while a version comes up.
+    pub waiting_page: Option<WaitingPage>,
 }
 
 /// What tidegate.yaml comes to.
@@ -71,6 +84,11 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
         max_connections: file.max_connections.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0),
         client: client(check, file.client.as_ref()),
         drain: drain(check, file.drain.as_ref()),
+        max_held_bodies: file
+            .queue
+            .as_ref()
+            .and_then(|queue| queue.max_bodies)
+            .map_or(DEFAULT_MAX_HELD_BODIES, |size| size.0),
         process_ports: process_ports(check, file),
         access_log: file.access_log.as_ref().map(|target| match target.as_str() {
             "-" => AccessLogTarget::Stdout,
@@ -288,6 +306,12 @@ fn defaults(check: &mut Check, file: Option<&DefaultsFile>) -> Defaults {
         preview: file.preview.map_or(base.preview, super::version::preview),
         start: super::version::start(check, file.start.as_ref(), &base.start),
         stop: super::version::stop(file.stop.as_ref(), &base.stop),
+        replicas: check.replicas(file.replicas.as_ref(), base.replicas),
+        scale: check.scale(file.scale.as_ref(), base.scale),
+        max_concurrency: file.max_concurrency.and_then(|CountOrOff(count)| count),
+        sleep: check.sleep(file.sleep.as_ref(), &base.sleep),
+        queue: check.queue(file.queue.as_ref(), base.queue),
+        waiting_page: check.waiting_page(file.waiting_page.as_ref(), None),
     }
 }
 

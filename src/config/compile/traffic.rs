@@ -4,12 +4,13 @@ use http::{HeaderName, Method};
 
 use super::Check;
 use crate::config::decode::nearest;
-use crate::config::file::{RuleFile, ServiceFile, StickyFile};
+use crate::config::file::{RuleFile, ServiceFile, StickyFile, Word};
 use crate::config::source::Span;
-use crate::config::spanned::{OneOrMany, Spanned};
+use crate::config::spanned::{Entries, OneOrMany, Spanned};
 use crate::model::glob::Pattern;
 use crate::model::name::{ServiceName, VersionName};
 use crate::model::rule::{Condition, Rule};
+use crate::model::service::MAX_VERSIONS;
 use crate::model::sticky::Sticky;
 use crate::model::weight::{Weight, WeightTable};
 
@@ -19,7 +20,11 @@ pub(super) struct Listed<'a> {
     pub(super) versions: &'a [(VersionName, Span)],
     /// Whether every name in the list was a good one.
     pub(super) complete: bool,
+    /// Those that were not.
+    pub(super) misnamed: &'a [String],
 }
+
+type Weights = Spanned<Entries<Spanned<f64>>>;
 
 impl Check {
     pub(super) fn weights(&mut self, file: &ServiceFile, listed: &Listed<'_>) -> Option<WeightTable> {
@@ -37,6 +42,9 @@ impl Check {
                 }
             };
         };
+        if self.shares_of_one(weights, listed.service, "weights") {
+            return None;
+        }
         let mut table = vec![Weight::ZERO; versions.len()];
         let mut complete = !self.has_error_within(weights.span);
         for (name, percent) in weights.iter() {
@@ -55,6 +63,9 @@ impl Check {
     /// What `rollback` returns to may name versions that are gone; beyond that it is as `weights`.
     pub(super) fn previous_weights(&mut self, file: &ServiceFile, service: &ServiceName) {
         let Some(weights) = &file.previous_weights else { return };
+        if self.shares_of_one(weights, service, "previous weights") {
+            return;
+        }
         let mut table = Vec::new();
         for (name, percent) in weights.iter() {
             if let Err(error) = VersionName::parse(service, name) {
@@ -65,6 +76,23 @@ impl Check {
         if !self.has_error_within(weights.span) {
             self.sum(table, service, weights.span, "previous weights");
         }
+    }
+
+    /// Notes weights like 0.9 and 0.1, which were meant as parts of 1.
+    fn shares_of_one(&mut self, weights: &Weights, service: &ServiceName, what: &str) -> bool {
+        let sum: f64 = weights.iter().map(|(_, weight)| weight.value).sum();
+        let all_are_parts = weights.iter().all(|(_, weight)| (0.0..=1.0).contains(&weight.value));
+        // A third and its like are written with two decimals or more.
+        if weights.is_empty() || !all_are_parts || (sum - 1.0).abs() > 0.011 || self.has_error_within(weights.span) {
+            return false;
+        }
+        let percent = |weight: &Spanned<f64>| (weight.value * 10_000.0).round() / 100.0;
+        let shown = weights.iter().take(MAX_VERSIONS);
+        let shown: Vec<_> = shown.map(|(name, weight)| format!("{}: {}", name.value, percent(weight))).collect();
+        let sum = (sum * 100.0).round() / 100.0;
+        let message = format!("{what} of service {service} sum to {sum}, not 100: they are per cent");
+        self.error(weights.span, message, format!("write `{{{}}}`", shown.join(", ")));
+        true
     }
 
     fn sum(&mut self, table: Vec<Weight>, service: &ServiceName, span: Span, what: &str) -> Option<WeightTable> {
@@ -107,6 +135,8 @@ impl Check {
         }
         let names = || listed.versions.iter().map(|(version, _)| version.as_str());
         match VersionName::parse(listed.service, name) {
+            // The name itself has been noted where the version stands.
+            Err(_) if listed.misnamed.contains(&name.value) => {}
             Err(error) => {
                 let near = nearest(name, names()).map(|near| format!("did you mean `{near}`?"));
                 self.error(
@@ -152,10 +182,7 @@ impl Check {
             conditions.push(Condition::Cookie(name.as_str().into(), Pattern::new(pattern.as_str())));
         }
         if let Some(pattern) = &rule.path {
-            if !pattern.as_str().starts_with(['/', '*', '?', '\\']) {
-                let cure = format!("write `/{}`: paths begin with `/`", pattern.as_str());
-                self.error(pattern.span, format!("the path `{}` never fits", pattern.as_str()), cure);
-            }
+            self.path_pattern(pattern);
             conditions.push(Condition::Path(Pattern::new(pattern.as_str())));
         }
         if let Some(methods) = &rule.method {
@@ -173,6 +200,14 @@ impl Check {
         }
         let version = self.listed(&rule.version, listed)?;
         Some(Rule { conditions: conditions.into(), version })
+    }
+
+    /// A pattern for paths can fit one.
+    pub(super) fn path_pattern(&mut self, pattern: &Spanned<Word>) {
+        if !pattern.as_str().starts_with(['/', '*', '?', '\\']) {
+            let cure = format!("write `/{}`: paths begin with `/`", pattern.as_str());
+            self.error(pattern.span, format!("the path `{}` never fits", pattern.as_str()), cure);
+        }
     }
 
     fn methods(&mut self, methods: &OneOrMany<Spanned<String>>) -> Box<[Method]> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::Check;
 use super::settings::{Defaults, not_zero};
-use crate::config::file::{PreviewFile, SignalFile, StartFile, StopFile, VersionFile};
+use crate::config::file::{CountOrOff, PreviewFile, SignalFile, StartFile, StopFile, VersionFile};
 use crate::config::source::Span;
 use crate::config::spanned::Spanned;
 use crate::model::name::VersionName;
 use crate::model::path::PathPrefix;
-use crate::model::version::{Preview, Readiness, Start, Stop, StopSignal, Version};
+use crate::model::version::{Backend, Preview, Readiness, Replicas, Scale, Start, Stop, StopSignal, Version};
 
 impl Check {
     /// `at` is the place of the version's name.
@@ -19,12 +19,59 @@ impl Check {
         file: &Spanned<VersionFile>,
         defaults: &Defaults,
     ) -> Option<Version> {
+        // What could not be decoded may be the very `hook` or `command` that the rest belongs to.
+        let whole = !self.has_error_within(file.span);
         let backend = self.backend(&name, at, file);
         let start = start(self, file.start.as_ref(), &defaults.start);
         let stop = stop(file.stop.as_ref().map(|stop| &stop.value), &defaults.stop);
         let preview = file.preview.map_or(defaults.preview, preview);
+        let (mut replicas, mut scale) = (Replicas::default(), Scale::default());
+        let mut sleep = self.sleep(file.sleep.as_ref(), &defaults.sleep);
+        match &backend {
+            Some(Backend::Urls(_)) => {
+                sleep.stop_after = None;
+                if whole {
+                    self.not_ours(file);
+                }
+            }
+            Some(Backend::Hook(_)) => {
+                replicas = self.replicas_of_hook(file.replicas.as_ref(), defaults.replicas);
+                scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
+            }
+            Some(Backend::Process(_)) | None => {
+                replicas = self.replicas(file.replicas.as_ref(), defaults.replicas);
+                scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
+            }
+        }
+        if backend.as_ref().is_some_and(Backend::is_ours) && !self.has_error_within(file.span) {
+            self.sleepless(&name, file, replicas);
+        }
+        if let Some(scale) = file.scale.as_ref().filter(|_| replicas.max == 1 && !self.has_error_within(file.span)) {
+            let cure = match &backend {
+                Some(Backend::Process(_)) => {
+                    "say how many there may be, like `replicas: {max: 5}`, or take `scale` out"
+                }
+                _ => "take it out",
+            };
+            self.warning(scale.span, format!("`scale` changes nothing: {name} has one instance at most"), cure);
+        }
+        let max_concurrency = file.max_concurrency.map_or(defaults.max_concurrency, |CountOrOff(count)| count);
+        let queue = self.queue(file.queue.as_ref(), defaults.queue);
         let remark = file.remark.as_ref().map(|remark| remark.as_str().into());
-        Some(Version { name, backend: Arc::new(backend?), start, stop, preview, remark })
+        Some(Version {
+            name,
+            backend: Arc::new(backend?),
+            start,
+            stop,
+            replicas,
+            scale,
+            max_concurrency,
+            sleep,
+            keep: file.keep.as_ref().is_some_and(|keep| keep.value),
+            queue,
+            preview,
+            remark,
+        })
     }
 }
 
@@ -61,7 +108,7 @@ pub(super) fn start(check: &mut Check, file: Option<&StartFile>, default: &Start
 
 pub(super) fn stop(file: Option<&StopFile>, default: &Stop) -> Stop {
     let Some(file) = file else { return default.clone() };
-    let signal = file.signal.map_or(default.signal, |signal| match signal {
+    let signal = file.signal.as_ref().map_or(default.signal, |signal| match signal.value {
         SignalFile::Term => StopSignal::Term,
         SignalFile::Int => StopSignal::Int,
         SignalFile::Quit => StopSignal::Quit,

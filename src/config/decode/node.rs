@@ -4,10 +4,13 @@ use serde::de::{Deserializer, Visitor};
 
 use super::access::{Chosen, Items, Pairs, Place};
 use super::error::DecodeError;
-use super::{Context, nearest};
+use super::{Context, Refusal, nearest};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::spanned::SPANNED;
 use crate::config::tree::{self, Kind, Node, Scalar, Value};
+
+/// So many keys of a struct are named where something else than a mapping stands in its place.
+const FEW_KEYS: usize = 4;
 
 #[derive(Clone, Copy)]
 pub(super) struct NodeDeserializer<'a> {
@@ -53,7 +56,15 @@ impl<'a> NodeDeserializer<'a> {
                 Value::Quoted | Value::Plain => format!("`{}` is text", excerpt()),
             },
         };
-        DecodeError::new(format!("{found}; {wanted} belongs here"), help).at(self.node)
+        DecodeError::new(format!("{found}; {wanted} belongs here"), self.cure().or(help)).at(self.node)
+    }
+
+    /// What its key says should be written here.
+    fn cure(&self) -> Option<String> {
+        let (Kind::Scalar(scalar), Some(key)) = (&self.node.kind, self.key.and_then(Node::scalar_text)) else {
+            return None;
+        };
+        (self.context.cure)(key, &scalar.text)
     }
 
     fn nothing(&self) -> DecodeError {
@@ -78,7 +89,7 @@ impl<'a> NodeDeserializer<'a> {
             return Err(self.wrong("a whole number", unquoted.then(|| format!("write `{}`", scalar.text))));
         };
         if !(low..=high).contains(&number) {
-            let help = format!("write a whole number from {low} to {high}");
+            let help = self.cure().unwrap_or_else(|| format!("write a whole number from {low} to {high}"));
             return Err(DecodeError::new(format!("`{number}` is out of range"), Some(help)).at(self.node));
         }
         visit(number).map_err(|error| error.at(self.node))
@@ -91,8 +102,7 @@ impl<'a> NodeDeserializer<'a> {
             #[expect(clippy::cast_precision_loss, reason = "what a person writes here is far below 2^53")]
             Value::Integer(number) => number as f64,
             _ => {
-                let unquoted = matches!(tree::resolve(&scalar.text), Value::Integer(_) | Value::Float(_));
-                return Err(self.wrong("a number", unquoted.then(|| format!("write `{}`", scalar.text))));
+                return Err(self.wrong("a number", number_meant(scalar)));
             }
         };
         visit(number).map_err(|error| error.at(self.node))
@@ -118,10 +128,17 @@ impl<'a> NodeDeserializer<'a> {
         }
     }
 
-    fn pairs(&self) -> Result<Pairs<'a>, DecodeError> {
+    /// `keys` are those that there may be, where they are known.
+    fn pairs(&self, keys: &[&str]) -> Result<Pairs<'a>, DecodeError> {
         match &self.node.kind {
             Kind::Mapping(entries) => Ok(Pairs { entries: entries.iter(), value: None, context: self.context }),
-            _ => Err(self.wrong("a mapping", Some("write `key: value` lines".to_owned()))),
+            _ => {
+                let keys = match keys.len() {
+                    1..=FEW_KEYS => format!(" with {}", list(keys, ", ")),
+                    _ => String::new(),
+                };
+                Err(self.wrong("a mapping", Some(format!("write `key: value` lines{keys}"))))
+            }
         }
     }
 
@@ -138,8 +155,12 @@ impl<'a> NodeDeserializer<'a> {
                 continue;
             }
             let at = Label::at(self.context.source, key.span);
-            let diagnostic = if let Some(why) = (self.context.unsupported)(structure, name) {
-                Diagnostic::error(format!("`{name}` is not supported yet"), at).help(why)
+            let diagnostic = if let Some(refusal) = (self.context.refuse)(structure, name) {
+                let (why, help) = match refusal {
+                    Refusal::NotYet(help) => ("is not supported yet", help),
+                    Refusal::Elsewhere(help) => ("does not belong here", help),
+                };
+                Diagnostic::error(format!("`{name}` {why}"), at).help(help)
             } else if let Some(near) = nearest(name, fields.iter().copied()) {
                 Diagnostic::error(format!("unknown key `{name}`, did you mean `{near}`?"), at)
             } else {
@@ -164,7 +185,12 @@ impl<'a> NodeDeserializer<'a> {
         };
         let Some(variant) = variants.iter().copied().find(|variant| fitting.contains(variant)) else {
             let wanted: Vec<_> = variants.iter().map(|variant| what_belongs(variant)).collect();
-            return Err(self.wrong(&wanted.join(" or "), None));
+            let meant = match &self.node.kind {
+                Kind::Scalar(scalar) if variants.contains(&"@boolean") => boolean_meant(scalar),
+                Kind::Scalar(scalar) if variants.contains(&"@number") => number_meant(scalar),
+                _ => None,
+            };
+            return Err(self.wrong(&wanted.join(" or "), meant));
         };
         Ok(Chosen { variant, content: Self { as_written: variant == "@scalar", ..*self } })
     }
@@ -179,8 +205,24 @@ impl<'a> NodeDeserializer<'a> {
             None => String::new(),
         };
         let message = format!("`{}` is not known here{suggestion}", self.context.excerpt(self.node.span));
-        Err(DecodeError::new(message, Some(format!("write {}", list(variants, " or ")))).at(self.node))
+        let help = self.cure().unwrap_or_else(|| format!("write {}", list(variants, " or ")));
+        Err(DecodeError::new(message, Some(help)).at(self.node))
     }
+}
+
+/// What to write for a `yes` or an `off`.
+fn boolean_meant(scalar: &Scalar) -> Option<String> {
+    match scalar.text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" => Some("write `true`".to_owned()),
+        "false" | "no" | "off" | "n" => Some("write `false`".to_owned()),
+        _ => None,
+    }
+}
+
+/// What to write for a `"3"` or a `3%`.
+fn number_meant(scalar: &Scalar) -> Option<String> {
+    let bare = scalar.text.trim_end_matches('%').trim_end();
+    matches!(tree::resolve(bare), Value::Integer(_) | Value::Float(_)).then(|| format!("write `{bare}`"))
 }
 
 fn what_belongs(variant: &str) -> &'static str {
@@ -239,12 +281,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let scalar = self.scalar("`true` or `false`")?;
         let Value::Boolean(value) = scalar.value else {
-            let meant = match scalar.text.to_ascii_lowercase().as_str() {
-                "true" | "yes" | "on" | "y" => Some("write `true`".to_owned()),
-                "false" | "no" | "off" | "n" => Some("write `false`".to_owned()),
-                _ => None,
-            };
-            return Err(self.wrong("`true` or `false`", meant));
+            return Err(self.wrong("`true` or `false`", boolean_meant(scalar)));
         };
         visitor.visit_bool(value).map_err(|error: DecodeError| error.at(self.node))
     }
@@ -300,7 +337,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_map(self.pairs()?).map_err(|error| error.at(self.node))
+        visitor.visit_map(self.pairs(&[])?).map_err(|error| error.at(self.node))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -309,7 +346,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        let pairs = self.pairs()?;
+        let pairs = self.pairs(fields)?;
         self.note_unknown(name, fields);
         let entries = pairs.entries.clone();
         visitor.visit_map(pairs).map_err(|mut error| {

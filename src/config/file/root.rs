@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Bytes, BytesOrOff, PreviewFile, StartFile, StopFile, Time, TimeoutsFile, Word};
+use super::{
+    Bytes, BytesOrOff, CountOrOff, PreviewFile, QueueFile, ReplicasForm, ScaleFile, SleepFile, StartFile, StopFile,
+    Time, TimeoutsFile, WaitingPageForm, Word,
+};
 use crate::config::spanned::{OneOrMany, Spanned};
 
 /// The server's own settings.
@@ -38,6 +41,8 @@ pub struct RootFile {
     pub drain: Option<DrainFile>,
     /// The processes that tidegate runs.
     pub process: Option<ProcessFile>,
+    /// Requests that wait for versions, all together.
+    pub queue: Option<RootQueueFile>,
     /// A file for the access log (JSON lines), or `-` for standard output; off when left out.
     pub access_log: Option<Spanned<String>>,
     /// tidegate's own log.
@@ -91,6 +96,15 @@ pub struct ProcessFile {
     pub ports: Option<Spanned<String>>,
 }
 
+/// Requests that wait for versions, all together.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "RootQueue", default)]
+#[schemars(deny_unknown_fields)]
+pub struct RootQueueFile {
+    /// So much of their bodies is kept; `64MiB` when left out.
+    pub max_bodies: Option<Bytes>,
+}
+
 /// tidegate's own log.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Log", default)]
@@ -141,6 +155,18 @@ pub struct DefaultsFile {
     pub preview: Option<PreviewFile>,
     /// How instances are started.
     pub start: Option<StartFile>,
-    /// How processes are stopped.
+    /// How processes and hooks are stopped.
     pub stop: Option<StopFile>,
+    /// How many instances versions have.
+    pub replicas: Option<Spanned<ReplicasForm>>,
+    /// By what versions have more or fewer instances.
+    pub scale: Option<ScaleFile>,
+    /// Requests at a time that one instance gets; `off` (no limit) when left out.
+    pub max_concurrency: Option<CountOrOff>,
+    /// When versions sleep.
+    pub sleep: Option<SleepFile>,
+    /// Bounds of the line in which requests wait for a version.
+    pub queue: Option<QueueFile>,
+    /// What browsers see while a version comes up; off when left out.
+    pub waiting_page: Option<WaitingPageForm>,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{BytesOrOff, PreviewFile, Time, TimeOrOff, VersionFile, Word};
+use super::{BytesOrOff, PreviewFile, Time, TimeOrOff, VersionFile, WaitingPageForm, Word};
 use crate::config::spanned::{Entries, OneOrMany, Spanned};
 
 /// A service, named by its file.
@@ -41,6 +41,8 @@ pub struct ServiceFile {
     pub allow: Option<Spanned<Vec<Spanned<String>>>>,
     /// Answers every request with 503.
     pub maintenance: Option<MaintenanceForm>,
+    /// What browsers see while a version comes up, instead of waiting; other clients wait. Off when left out.
+    pub waiting_page: Option<WaitingPageForm>,
     /// The versions, `<service>-001` and so on; at most 10.
     pub versions: Entries<Spanned<VersionFile>>,
 }

@@ -32,6 +32,10 @@ pub struct Bytes(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BytesOrOff(pub Option<u64>);
 
+/// A number of 1 or more, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountOrOff(pub Option<u32>);
+
 impl Word {
     /// The text.
     pub fn as_str(&self) -> &str {
@@ -58,7 +62,9 @@ impl<'de> Deserialize<'de> for TimeOrOff {
         match Word::deserialize(deserializer)?.as_str() {
             "off" => Ok(Self(None)),
             text => match units::duration(text) {
-                Ok(Duration::ZERO) => Err(D::Error::custom("a deadline of 0 cannot be met\nwrite `off` for none")),
+                Ok(Duration::ZERO) => {
+                    Err(D::Error::custom("this time may not be 0\nwrite a duration like `30s`, or `off`"))
+                }
                 Ok(time) => Ok(Self(Some(time))),
                 Err(error) => Err(with_cure(&error, true)),
             },
@@ -78,6 +84,25 @@ impl<'de> Deserialize<'de> for BytesOrOff {
         match Word::deserialize(deserializer)?.as_str() {
             "off" => Ok(Self(None)),
             text => units::size(text).map(|size| Self(Some(size))).map_err(|error| with_cure(&error, true)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CountOrOff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = Word::deserialize(deserializer)?;
+        match (word.as_str(), word.as_str().parse()) {
+            ("off", _) => Ok(Self(None)),
+            (_, Ok(count @ 1..)) => Ok(Self(Some(count))),
+            (_, Ok(_)) => {
+                Err(D::Error::custom("with 0 nothing would be served\nwrite 1 or more, or `off` for no limit"))
+            }
+            (text, Err(_)) => {
+                let text = text.escape_debug();
+                Err(D::Error::custom(format_args!(
+                    "`{text}` is not a number that can be\nwrite a whole number, or `off`"
+                )))
+            }
         }
     }
 }
@@ -116,4 +141,8 @@ schema!(Bytes, {
 schema!(BytesOrOff, {
     "description": "A size (`512` bytes, `64KiB`, `10MiB`, `1GiB`, `10MB`), or `off`.",
     "type": ["integer", "string"], "minimum": 0, "pattern": "^(off|[0-9]+(B|[KMGT]iB|[kKMG]B)?)$"
+});
+schema!(CountOrOff, {
+    "description": "A whole number of 1 or more, or `off`.",
+    "type": ["integer", "string"], "minimum": 1, "pattern": "^(off|[1-9][0-9]*)$"
 });

@@ -3,33 +3,64 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Time, Word};
+use super::{CommandFile, CountOrOff, QueueFile, ReplicasForm, ScaleFile, SleepFile, Time, Word};
 use crate::config::spanned::{Entries, Spanned};
 
-/// One deployment of a service: exactly one of `urls` and `command`.
+/// One deployment of a service: `command`, or `urls` with or without `hook`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Version", default)]
 #[schemars(deny_unknown_fields)]
 pub struct VersionFile {
-    /// Addresses of what runs already: `http://HOST:PORT`.
+    /// Addresses of what runs already, or is started by `hook`: `http://HOST:PORT`.
     pub urls: Option<Spanned<Vec<Spanned<String>>>>,
     /// A process: program and arguments. It is told its port in `PORT`. A program with a `/` in it is relative to this file,
     /// any other is looked up in PATH.
-    pub command: Option<Spanned<Vec<Spanned<Word>>>>,
+    pub command: Option<Spanned<CommandFile>>,
+    /// Commands that start and stop what listens on `urls`.
+    pub hook: Option<Spanned<HookFile>>,
     /// Environment of the process; `${NAME}` is filled in from tidegate's own environment, `$$` is `$`.
     pub env: Option<Spanned<Entries<Spanned<Word>>>>,
     /// A file with more of it, `NAME=value` lines; `env` comes first.
     pub env_file: Option<Spanned<String>>,
     /// Working directory of the process.
     pub cwd: Option<Spanned<String>>,
+    /// The user that the process runs as, by name or number, or as `"uid:gid"`; tidegate's own when left out. Needs root.
+    pub user: Option<Spanned<Word>>,
     /// How it is stopped.
     pub stop: Option<Spanned<StopFile>>,
     /// How it is started.
     pub start: Option<StartFile>,
+    /// How many instances it has; `{min: 0, max: 1}` when left out.
+    pub replicas: Option<Spanned<ReplicasForm>>,
+    /// By what there are more or fewer of them.
+    pub scale: Option<Spanned<ScaleFile>>,
+    /// Requests at a time that one instance gets, the others wait; `off` (no limit) when left out.
+    pub max_concurrency: Option<CountOrOff>,
+    /// When it sleeps.
+    pub sleep: Option<SleepFile>,
+    /// Whether it never sleeps, and has its minimum of instances also without weight; `false` when left out.
+    pub keep: Option<Spanned<bool>>,
+    /// Bounds of the line in which requests wait for it.
+    pub queue: Option<QueueFile>,
     /// Who sees its preview domain.
     pub preview: Option<PreviewFile>,
     /// Free text, for people.
     pub remark: Option<Word>,
+}
+
+/// Commands that start and stop what listens on `urls`, all of it together. They have tidegate's own environment. A program with a
+/// `/` in it is relative to this file, any other is looked up in PATH.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Hook")]
+#[schemars(deny_unknown_fields)]
+pub struct HookFile {
+    /// Starts it; exit code 0 says that it is on its way.
+    pub start: Spanned<CommandFile>,
+    /// Stops it; exit code 0 says that it is gone.
+    pub stop: Spanned<CommandFile>,
+    /// Exit code 0 says that it runs, any other that it does not.
+    #[serde(default)]
+    pub status: Option<Spanned<CommandFile>>,
 }
 
 /// How an instance is started.
@@ -52,14 +83,14 @@ pub struct ReadyFile {
     pub http: Spanned<String>,
 }
 
-/// How a process is stopped.
+/// How an instance is stopped.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename = "Stop", default)]
 #[schemars(deny_unknown_fields)]
 pub struct StopFile {
-    /// The signal that it gets first; `TERM` when left out.
-    pub signal: Option<SignalFile>,
-    /// How long it then has before SIGKILL; `10s` when left out.
+    /// The signal that a process gets first; `TERM` when left out.
+    pub signal: Option<Spanned<SignalFile>>,
+    /// How long it then has before SIGKILL, or a hook's `stop` for its work; `10s` when left out.
     pub grace: Option<Time>,
 }
 
@@ -81,6 +112,11 @@ pub enum SignalFile {
     Usr2,
     /// SIGKILL: at once.
     Kill,
+}
+
+impl SignalFile {
+    /// All of them, as they are written.
+    pub const NAMES: [&str; 7] = ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"];
 }
 
 /// Who sees a preview domain.

@@ -68,17 +68,27 @@ pub(super) fn read_service(
     {
         return (Arc::new(Entry { file, ..Entry::clone(entry) }), false);
     }
-    let (mut check, service_file) = Check::decode::<ServiceFile>(Arc::clone(&source));
+    let smallest = format!(
+        "write at least `versions: {{{name}-001: {{urls: [\"http://127.0.0.1:3000\"]}}}}`, or take the file out"
+    );
+    let (mut check, service_file) = Check::decode::<ServiceFile>(Arc::clone(&source), &smallest);
     let previous = last_good.as_ref().map(|form| &*form.service);
     let compiled = service_file.and_then(|service_file| {
         compile::service(&mut check, name, &service_file, defaults, Known { in_force, previous })
     });
+    // What comes to the same stays the same in memory: that is how the reloader knows that there is nothing new. A file with a
+    // warning is read by every load.
+    let same = compiled.as_ref().and_then(|compiled| {
+        let form = last_good.as_ref().filter(|form| form.service.is_same_as(&compiled.service))?;
+        Some(Arc::clone(&form.service))
+    });
+    let changed = compiled.is_some() && same.is_none();
     let current = compiled.map(|compiled| {
-        Arc::new(Form { service: Arc::new(compiled.service), path: path.to_owned(), places: compiled.route_places })
+        let service = same.unwrap_or_else(|| Arc::new(compiled.service));
+        Arc::new(Form { service, path: path.to_owned(), places: compiled.route_places })
     });
     let mut found = check.found;
     found.sort_by_key(|diagnostic| diagnostic.primary.span);
-    let changed = current.is_some();
     let good = current.clone().or(last_good);
     (
         Arc::new(Entry {

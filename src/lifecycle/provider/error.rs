@@ -1,11 +1,12 @@
 //! Why an instance could not be started.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
 use super::exit::{ExitReport, write_lines};
+use super::user::UserError;
 use crate::lifecycle::ports::NoFreePort;
 use crate::lifecycle::probe::NotReady;
 
@@ -19,13 +20,35 @@ pub enum StartError {
     #[error(transparent)]
     NoFreePort(#[from] NoFreePort),
     /// The working directory is missing or closed to us.
-    #[error("cannot use `cwd: {}`: {source}", path.display())]
+    #[error("{}", no_directory(path, source))]
     Directory {
         /// The directory.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// The working directory is on a file system that does not answer.
+    #[error(
+        "the folder `{}` of `cwd` could not be looked at within {limit:?}: is its file system reachable?",
+        path.display()
+    )]
+    NoDirectoryInTime {
+        /// The directory.
+        path: PathBuf,
+        /// `start.timeout`.
+        limit: Duration,
+    },
+    /// The user database does not answer.
+    #[error("the user `{user}` could not be looked up within {limit:?}: is the user database reachable?")]
+    NoUserInTime {
+        /// The version's `user`.
+        user: Box<str>,
+        /// `start.timeout`.
+        limit: Duration,
+    },
+    /// It cannot run as its `user`.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// tidegate could not run its supervisor.
     #[error("cannot start a supervisor: {0}")]
     Supervisor(#[source] io::Error),
@@ -37,11 +60,14 @@ pub enum StartError {
     },
     /// There is such a program, and it cannot be executed.
     #[error(
-        "program `{program}` cannot be executed: {source}; is it a program for this machine, with its x bit set (`chmod +x`)?"
+        "program `{program}` cannot be executed{}: {source}; is it a program for this machine, with its x bit set (`chmod +x`){}?",
+        As(user), if user.is_some() { ", and may that user enter its folder" } else { "" }
     )]
     NotExecutable {
         /// The first word of `command`.
         program: String,
+        /// The version's `user`.
+        user: Option<Box<str>>,
         /// What the system said.
         source: io::Error,
     },
@@ -50,6 +76,28 @@ pub enum StartError {
     Exited {
         /// How.
         report: ExitReport,
+    },
+    /// A command of a hook failed.
+    #[error("`hook.{key}` failed: {report}{}", AndStop(stop.as_ref()))]
+    Hook {
+        /// `start` or `status`.
+        key: &'static str,
+        /// How.
+        report: ExitReport,
+        /// How `hook.stop` ended afterwards, where that failed too.
+        stop: Option<ExitReport>,
+    },
+    /// A command of a hook ran over its limit.
+    #[error("`hook.{key}` did not end within {limit:?} and was killed{}{}", LastLines(lines), AndStop(stop.as_ref()))]
+    HookTimeout {
+        /// `start` or `status`.
+        key: &'static str,
+        /// What it had left of `start.timeout`.
+        limit: Duration,
+        /// What it wrote last, oldest first.
+        lines: Vec<String>,
+        /// How `hook.stop` ended afterwards, where that failed too.
+        stop: Option<ExitReport>,
     },
     /// Somebody else listens on the port.
     #[error(
@@ -87,9 +135,29 @@ const DAEMON_CURE: &str = "\na program that goes into the background cannot be r
 
 fn not_found_cure(program: &str) -> &'static str {
     if program.contains('/') {
-        ": the path is taken from `cwd`, and a script needs the interpreter of its first line too"
+        ": a path is relative to the file that names it, and a script needs the interpreter of its first line too"
     } else {
         " in the directories of PATH: write its path, or install it"
+    }
+}
+
+/// As `tidegate check` says it.
+fn no_directory(path: &Path, source: &io::Error) -> String {
+    let path = path.display();
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            format!("there is no folder `{path}`: `cwd` should name one, relative to the file that says so")
+        }
+        io::ErrorKind::NotADirectory => format!("`{path}` is not a folder: `cwd` should name one"),
+        _ => format!("cannot use the folder `{path}` of `cwd`: {source}"),
+    }
+}
+
+struct As<'a>(&'a Option<Box<str>>);
+
+impl fmt::Display for As<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|user| write!(f, " as `{user}`"))
     }
 }
 
@@ -101,6 +169,16 @@ impl fmt::Display for Addresses<'_> {
             write!(f, "{}{address}", if at == 0 { "" } else { ", " })?;
         }
         Ok(())
+    }
+}
+
+struct AndStop<'a>(Option<&'a ExitReport>);
+
+impl fmt::Display for AndStop<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|report| write!(f, "\n`hook.stop` failed too, so what was started may still run: {report}"))
     }
 }
 

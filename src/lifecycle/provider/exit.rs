@@ -11,6 +11,8 @@ pub struct ExitReport {
     pub code: Option<i32>,
     /// It did not end within the grace of its stop signal and was killed.
     pub killed: bool,
+    /// The command that was to stop it failed: it may still run.
+    pub stop_failed: bool,
     /// The last lines that it wrote, oldest first; a line each of standard output or standard error.
     pub last_lines: Vec<String>,
 }
@@ -48,9 +50,10 @@ mod tests {
 
     #[test]
     fn names_the_signal_and_shows_the_last_lines() {
-        let report = ExitReport { code: Some(137), killed: false, last_lines: vec!["oops".to_owned()] };
+        let report =
+            ExitReport { code: Some(137), killed: false, stop_failed: false, last_lines: vec!["oops".to_owned()] };
         assert_eq!(report.to_string(), "exit code 137 (SIGKILL); its last lines:\n  oops");
-        let report = ExitReport { code: Some(1), killed: false, last_lines: Vec::new() };
+        let report = ExitReport { code: Some(1), killed: false, stop_failed: false, last_lines: Vec::new() };
         assert_eq!(report.to_string(), "exit code 1; it wrote nothing");
     }
 }

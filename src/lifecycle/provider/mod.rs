@@ -1,85 +1,129 @@
-//! What starts and stops instances. So far that is processes; containers will be a second variant.
+//! What starts and stops instances.
 
 pub mod error;
 pub mod exit;
+pub mod hook;
+mod hook_command;
+mod hook_stop;
+mod line_rate;
 pub mod listeners;
 mod output;
 pub mod process;
 pub mod process_tree;
+mod sock_diag;
+pub mod user;
 
-use std::net::SocketAddr;
+use std::future::Future;
 
-use crate::model::version::{Backend, Start, Stop, Version};
+use crate::model::version::{Backend, Endpoint, Start, Stop, Version};
 
 use self::error::StartError;
 use self::exit::ExitReport;
+use self::hook::{HookInstance, HookProvider};
 use self::process::{ProcessInstance, ProcessProvider};
+
+/// Starts instances. Real ones are behind [`Providers`]; the simulation has one of its own.
+pub trait Provider: Clone + 'static {
+    /// The provider's side of one running copy.
+    type Running: Running;
+
+    /// Starts one instance of a version. It is not ready yet: [`Running::ready`] waits for that. Dropping the future leaves nothing
+    /// behind, though a hook's stop command may take its time; the next start waits for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn start(&self, version: &Version) -> impl Future<Output = Result<Self::Running, StartError>>;
+}
+
+/// The provider's side of one running copy of a version. Dropped, it is stopped without waiting; what a hook started goes on running.
+pub trait Running: 'static {
+    /// Where it listens, once it is ready: one address, or several where one start brings up several.
+    fn endpoints(&self) -> Box<[Endpoint]>;
+
+    /// Waits until it is ready. Can be cancelled and called again.
+    ///
+    /// # Errors
+    /// When it exits first, or is not ready in time, and why. The instance is left as it is.
+    fn ready(&mut self, start: &Start) -> impl Future<Output = Result<(), StartError>>;
+
+    /// Waits until it has ended; what it has left behind may still be ending, and holds what it had (its port) until then. Can be
+    /// cancelled and called again.
+    fn exited(&mut self) -> impl Future<Output = ExitReport>;
+
+    /// Stops it: the signal, then KILL after the grace. Returns once nothing of it is left.
+    fn stop(self, stop: &Stop) -> impl Future<Output = ExitReport>;
+}
 
 /// All providers; the version's backend picks one.
 #[derive(Debug, Clone)]
 pub struct Providers {
     /// For versions with a `command`.
     pub process: ProcessProvider,
+    /// For versions with a `hook`.
+    pub hook: HookProvider,
 }
 
-impl Providers {
-    /// Starts one instance of a version. It is not ready yet: [`Running::ready`] waits for that.
-    ///
-    /// # Errors
-    /// When it cannot be started; [`StartError::NotOurs`] for a version with `urls`.
-    pub async fn start(&self, version: &Version) -> Result<Running, StartError> {
+impl Provider for Providers {
+    type Running = AnyRunning;
+
+    /// [`StartError::NotOurs`] for a version with `urls`.
+    async fn start(&self, version: &Version) -> Result<AnyRunning, StartError> {
         match &*version.backend {
             Backend::Urls(_) => Err(StartError::NotOurs),
-            Backend::Process(spec) => {
-                self.process.start(&version.name, spec, &version.stop).await.map(Box::new).map(Running::Process)
-            }
+            Backend::Process(spec) => self
+                .process
+                .start(&version.name, spec, &version.start, &version.stop)
+                .await
+                .map(Box::new)
+                .map(AnyRunning::Process),
+            Backend::Hook(spec) => self
+                .hook
+                .start(&version.name, spec, &version.start, &version.stop)
+                .await
+                .map(Box::new)
+                .map(AnyRunning::Hook),
         }
     }
 }
 
-/// The provider's side of one running copy of a version. Dropped, it is stopped without waiting.
+/// A running copy, whoever started it.
 #[derive(Debug)]
-pub enum Running {
+pub enum AnyRunning {
     /// A process of this host.
     Process(Box<ProcessInstance>),
+    /// What commands have started.
+    Hook(Box<HookInstance>),
 }
 
-impl Running {
-    /// Where it listens, once it is ready.
-    pub fn address(&self) -> SocketAddr {
+impl Running for AnyRunning {
+    fn endpoints(&self) -> Box<[Endpoint]> {
         match self {
-            Self::Process(instance) => instance.address(),
+            Self::Process(instance) => {
+                let address = instance.address();
+                Box::new([Endpoint { host: address.ip().to_string().into(), port: address.port() }])
+            }
+            Self::Hook(instance) => instance.urls().into(),
         }
     }
 
-    /// The process id of its program.
-    pub fn pid(&self) -> Option<u32> {
-        match self {
-            Self::Process(instance) => instance.pid(),
-        }
-    }
-
-    /// Waits until it is ready. Can be cancelled and called again.
-    ///
-    /// # Errors
-    /// When it exits first, or is not ready in time, and why. The instance is left as it is.
-    pub async fn ready(&mut self, start: &Start) -> Result<(), StartError> {
+    async fn ready(&mut self, start: &Start) -> Result<(), StartError> {
         match self {
             Self::Process(instance) => instance.ready(start).await,
+            Self::Hook(instance) => instance.ready(start).await,
         }
     }
 
-    /// Waits until it has ended, and nothing of it is left. Can be cancelled and called again.
-    pub async fn exited(&mut self) -> ExitReport {
+    async fn exited(&mut self) -> ExitReport {
         match self {
             Self::Process(instance) => instance.exited().await,
+            Self::Hook(instance) => instance.exited().await,
         }
     }
 
-    /// Stops it: the signal, then KILL after the grace. Returns once nothing of it is left.
-    pub async fn stop(self, stop: &Stop) -> ExitReport {
+    async fn stop(self, stop: &Stop) -> ExitReport {
         match self {
             Self::Process(instance) => instance.stop(stop).await,
+            Self::Hook(instance) => instance.stop(stop).await,
         }
     }
 }

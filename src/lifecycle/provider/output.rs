@@ -1,15 +1,18 @@
-//! What a version's process writes: each line goes to the log under the version's name, and the last ones are kept for errors.
+//! What a version's process writes: each line goes to the log under the version's name, 1,000 a second at most, and the last ones are
+//! kept for errors.
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::info;
+use tokio::task::{JoinSet, coop, yield_now};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
 
+use super::line_rate::LineRate;
 use crate::model::name::VersionName;
 
 /// The longest line in bytes; the rest of a longer one is dropped.
@@ -26,10 +29,16 @@ type Tail = Arc<Mutex<VecDeque<String>>>;
 pub(super) struct Output {
     // Held to push or copy 20 lines.
     tail: Tail,
+    rate: LineRate,
     readers: JoinSet<()>,
 }
 
 impl Output {
+    /// Its lines count against `rate`, which others of the same version share.
+    pub(super) fn with_rate(rate: LineRate) -> Self {
+        Self { tail: Tail::default(), rate, readers: JoinSet::new() }
+    }
+
     /// Logs each line of `source` under `version` and the stream's name, as a task of the current runtime.
     pub(super) fn log(
         &mut self,
@@ -37,26 +46,53 @@ impl Output {
         stream: &'static str,
         source: impl AsyncRead + Unpin + Send + 'static,
     ) {
+        let log = Log { version, stream, rate: self.rate.clone() };
+        self.read(source, Some(log));
+    }
+
+    /// Keeps the last lines of `source` without logging them.
+    pub(super) fn keep(&mut self, source: impl AsyncRead + Unpin + Send + 'static) {
+        self.read(source, None);
+    }
+
+    fn read(&mut self, source: impl AsyncRead + Unpin + Send + 'static, log: Option<Log>) {
         let tail = Arc::clone(&self.tail);
         self.readers.spawn(async move {
             let mut source = BufReader::new(source);
             // An error of a pipe is its end.
-            while let Ok(Some(line)) = next_line(&mut source).await {
-                info!(target: "tidegate::version", version = %version, stream, "{line}");
-                let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-                if tail.len() == KEPT_LINES {
-                    tail.pop_front();
+            while let Ok(Some(line)) = next_line_or_tally(&mut source, log.as_ref()).await {
+                if let Some(log) = &log {
+                    log.line(&line);
                 }
-                tail.push_back(line);
+                {
+                    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+                    if tail.len() == KEPT_LINES {
+                        tail.pop_front();
+                    }
+                    tail.push_back(line);
+                }
+                // Lines that are in memory already would be no reason to let others have a turn.
+                coop::consume_budget().await;
+            }
+            if let Some(log) = &log {
+                log.left_out(log.rate.tally());
             }
         });
     }
 
     /// Waits until all that was written has been read. Can be cancelled and called again.
     pub(super) async fn ended(&mut self) {
-        let all = async { while self.readers.join_next().await.is_some() {} };
         // What is still open after that belongs to a stranger; the lines so far are what there is to say.
-        let _strangers = timeout(END_TIMEOUT, all).await;
+        self.ended_within(END_TIMEOUT).await;
+    }
+
+    /// The same, for `limit` at most.
+    pub(super) async fn ended_within(&mut self, limit: Duration) {
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        if timeout(limit, all).await.is_err() {
+            // On a busy host, what the pipes hold and the end of the time become known in the same turn.
+            yield_now().await;
+        }
     }
 
     /// The last lines, oldest first.
@@ -69,6 +105,42 @@ impl Drop for Output {
     fn drop(&mut self) {
         self.readers.detach_all();
     }
+}
+
+/// Where lines go.
+struct Log {
+    version: VersionName,
+    stream: &'static str,
+    rate: LineRate,
+}
+
+impl Log {
+    fn line(&self, line: &str) {
+        let admitted = self.rate.admit(Instant::now());
+        self.left_out(admitted.left_out);
+        if admitted.log {
+            info!(target: "tidegate::version", version = %self.version, stream = self.stream, "{line}");
+        }
+    }
+
+    fn left_out(&self, lines: u64) {
+        if lines > 0 {
+            warn!(target: "tidegate::version", version = %self.version, "{lines} lines left out: it writes too many");
+        }
+    }
+}
+
+/// The next line; while it does not come, the log is told how many were left out before.
+async fn next_line_or_tally(source: &mut (impl AsyncBufRead + Unpin), log: Option<&Log>) -> io::Result<Option<String>> {
+    let mut next = pin!(next_line(source));
+    while let Some(log) = log {
+        let Some(due) = log.rate.tally_due() else { break };
+        match timeout_at(due, next.as_mut()).await {
+            Ok(line) => return line,
+            Err(_) => log.left_out(log.rate.tally()),
+        }
+    }
+    next.await
 }
 
 /// Reads a line of any length in bounded memory; `None` at the end. What is not UTF-8 is replaced.

@@ -24,6 +24,8 @@ const FIRST_READ: usize = 4 * 1024;
 pub struct Connection {
     stream: Stream,
     instance: Arc<Instance>,
+    /// Of the gate, when it was opened.
+    epoch: u32,
     /// Read and not yet taken.
     pub(super) unread: BytesMut,
     /// Whether it has served before: what fails on it may be stale, and no fault of the backend's.
@@ -38,8 +40,8 @@ enum Stream {
 }
 
 impl Connection {
-    /// Connects.
-    pub async fn open(instance: &Arc<Instance>) -> io::Result<Self> {
+    /// Connects, in this epoch of the unit's gate.
+    pub async fn open(instance: &Arc<Instance>, epoch: u32) -> io::Result<Self> {
         let stream = connect(instance.endpoint()).await?;
         stream.set_nodelay(true)?;
         if stream.local_addr()? == stream.peer_addr()? {
@@ -49,6 +51,7 @@ impl Connection {
         Ok(Self {
             stream: Stream::Whole(stream),
             instance: Arc::clone(instance),
+            epoch,
             unread: BytesMut::new(),
             reused: false,
         })
@@ -58,6 +61,12 @@ impl Connection {
     #[must_use]
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    /// The epoch in which it was opened; in another, it leads to what has been stopped or paused since.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Whether it has served before.
@@ -106,7 +115,7 @@ impl Connection {
 
     /// From now on only reads; what is written goes through the other half. Cannot be undone.
     pub(super) fn split(self) -> (Self, Option<OwnedWriteHalf>) {
-        let Self { stream, instance, unread, reused } = self;
+        let Self { stream, instance, epoch, unread, reused } = self;
         let (stream, writing) = match stream {
             Stream::Whole(stream) => {
                 let (reading, writing) = stream.into_split();
@@ -114,7 +123,7 @@ impl Connection {
             }
             reading @ Stream::Reading(_) => (reading, None),
         };
-        (Self { stream, instance, unread, reused }, writing)
+        (Self { stream, instance, epoch, unread, reused }, writing)
     }
 
     /// The socket and what was read from it, for a tunnel; `None` once it is split.

@@ -13,6 +13,7 @@ pub mod head;
 mod pool;
 mod receiving;
 mod sending;
+mod turns;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -30,6 +31,7 @@ use self::head::{Head, HeadError};
 pub use self::pool::{FRESH, IDLE_LIMIT, Pools};
 pub use self::receiving::{ReceiveError, Received, Receiving};
 pub use self::sending::{Framing, Sending, Stopped};
+pub use self::turns::{Place, Turn};
 
 /// What is read at a time while a head is awaited.
 const HEAD_READ: usize = 4 * 1024;
@@ -130,9 +132,9 @@ impl Outgoing {
         }
     }
 
-    /// The body behind the head.
+    /// The body behind the head. The connection is then kept as one of at most `keep` that are idle.
     #[must_use]
-    pub fn into_answer(self, head: &Head, pools: &Rc<Pools>) -> Answer {
+    pub fn into_answer(self, head: &Head, pools: &Rc<Pools>, keep: usize) -> Answer {
         let Self { connection, sending, stopped, asks, .. } = self;
         let (connection, uploading) = if sending.is_done() || stopped {
             (connection, None)
@@ -140,10 +142,11 @@ impl Outgoing {
             let (connection, writing) = connection.split();
             (connection, writing.map(|writing| Uploading::start(sending, writing)))
         };
+        // One that was asked to switch protocols may be half way there, whatever it says.
+        let reusable = head.keep_alive && !stopped && asks != Asks::Upgrade && uploading.is_none();
         Answer {
             receiving: Receiving::new(head.length),
-            // One that was asked to switch protocols may be half way there, whatever it says.
-            keep: head.keep_alive && !stopped && asks != Asks::Upgrade && uploading.is_none(),
+            keep: reusable.then_some(keep),
             uploading,
             connection: Some(connection),
             pools: Rc::clone(pools),
@@ -165,7 +168,8 @@ pub struct Answer {
     /// Until it has gone back to its pool.
     connection: Option<Connection>,
     pools: Rc<Pools>,
-    keep: bool,
+    /// How many idle ones it may be among, if it can be used again.
+    keep: Option<usize>,
 }
 
 impl Answer {
@@ -210,9 +214,9 @@ impl Answer {
             return;
         }
         if let Some(connection) = self.connection.take()
-            && self.keep
+            && let Some(keep) = self.keep
         {
-            self.pools.check_in(connection);
+            self.pools.check_in(connection, keep);
         }
     }
 }

@@ -29,7 +29,11 @@ impl Backend {
         Self::answering_on(TcpListener::bind("127.0.0.1:0").expect("bind"), answer)
     }
 
-    fn answering_on(listener: TcpListener, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    /// The same, on a socket that listens already.
+    pub(crate) fn answering_on(
+        listener: TcpListener,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         Self::start_on(listener, move |mut raw, _, requests| {
             while let Ok(Some(mut message)) = raw.try_head() {
                 if raw.body(&mut message, false).is_err() {

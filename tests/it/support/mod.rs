@@ -3,6 +3,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod front;
+pub(crate) mod ledger;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;

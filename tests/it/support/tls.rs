@@ -9,8 +9,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// The answer to a GET, head and body, and the server's certificate. An error where the handshake fails.
-pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<(String, Vec<u8>)> {
+/// A connection; the handshake is done with the first byte.
+pub(crate) fn connect(address: SocketAddr, host: &str) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -22,7 +22,12 @@ pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Resul
     let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(super::PATIENCE))?;
-    let mut stream = StreamOwned::new(connection, stream);
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// The answer to a GET, head and body, and the server's certificate. An error where the handshake fails.
+pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<(String, Vec<u8>)> {
+    let mut stream = connect(address, host)?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

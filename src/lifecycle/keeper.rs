@@ -1,0 +1,625 @@
+//! The task of one unit: looks at its gate, its orders and its instances, and starts, opens, drains and stops accordingly.
+//!
+//! Everything that happens leads to one look at the whole (`Keeper::look`), which does what is due and says when to look again; a
+//! version that is asleep has nothing to look at, and no timer. Time is tokio's, so that the simulation runs on a clock of its own.
+
+mod backoff;
+mod idle;
+mod life;
+mod member;
+mod order;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use self::backoff::Backoff;
+use self::idle::Idle;
+use self::life::{Event, live};
+use self::member::{Member, Phase};
+pub use self::order::CommandError;
+pub(super) use self::order::{Command, Order};
+use super::autoscaler::{Autoscaler, Limits, TICK};
+use super::gate_word::GateState;
+use super::instance::Instance;
+use super::provider::Provider;
+use super::unit::{AcquireError, State, Unit};
+use super::wakes::Wakes;
+use crate::model::version::{Backend, Endpoint, ScaleOn};
+
+/// Running for this long makes up for earlier failures. An exit after it is followed by a start at once, as the first one before it is.
+pub const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// Requests that are let through to an instance at first when many wait and it has no `max_concurrency` (as TCP begins: a few, and
+/// more with each answer).
+pub const FIRST_WINDOW: u64 = 64;
+
+/// How often the load of a version that can have several instances is looked at.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// Why the gate was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// Nobody came. If somebody does before the stop, it opens again.
+    Idle,
+    /// A person said so.
+    Told,
+}
+
+pub(super) struct Keeper<P: Provider> {
+    unit: Arc<Unit>,
+    provider: P,
+    orders: watch::Receiver<Order>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    order: Order,
+    members: Vec<Member>,
+    next: u64,
+    happened: mpsc::UnboundedReceiver<(u64, Event)>,
+    happens: mpsc::UnboundedSender<(u64, Event)>,
+    backoff: Backoff,
+    idle: Idle,
+    closing: Option<Closing>,
+    told: Vec<oneshot::Sender<Result<(), CommandError>>>,
+    scaler: Autoscaler,
+    born: Instant,
+    sampled: Option<(Instant, u64)>,
+    ticked: Instant,
+    desired: u32,
+    /// Closed when units of the same thing that were let go have ended: nothing is started before.
+    before: Vec<watch::Receiver<()>>,
+}
+
+impl<P: Provider> Keeper<P> {
+    pub(super) fn new(
+        unit: Arc<Unit>,
+        provider: P,
+        mut orders: watch::Receiver<Order>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        before: Vec<watch::Receiver<()>>,
+    ) -> Self {
+        let order = orders.borrow_and_update().clone();
+        let (happens, happened) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        let mut keeper = Self {
+            unit,
+            provider,
+            orders,
+            commands,
+            order,
+            members: Vec::new(),
+            next: 0,
+            happened,
+            happens,
+            backoff: Backoff::default(),
+            idle: Idle::new(now),
+            closing: None,
+            told: Vec::new(),
+            scaler: Autoscaler::new(),
+            born: now,
+            sampled: None,
+            ticked: now,
+            desired: 1,
+            before,
+        };
+        if let Backend::Urls(endpoints) = &*keeper.order.version.backend {
+            // Always awake: requests need not wait for the task to have its first turn.
+            let phase = Phase::Ready(fresh(endpoints));
+            keeper.members.push(Member { id: 0, phase, since: now, stop: None });
+            keeper.unit.ran();
+            keeper.open();
+        }
+        keeper
+    }
+
+    /// Until the unit is gone for good.
+    pub(super) async fn run(mut self) {
+        while let Some(again) = self.look() {
+            tokio::select! {
+                biased;
+                changed = self.orders.changed(), if self.order.leave.is_none() => match changed {
+                    Ok(()) => self.take_order(),
+                    // Nobody gives orders any more: nothing is to be left behind.
+                    Err(_) => self.order.leave = Some(Duration::ZERO),
+                },
+                Some((id, event)) = self.happened.recv() => self.take(id, event),
+                Some(command) = self.commands.recv() => self.obey(command),
+                () = all_over(&mut self.before), if !self.before.is_empty() => {}
+                () = self.unit.called() => {}
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+            }
+        }
+        self.unit.announce(State::Stopped);
+    }
+
+    /// Does what is due, and says when to look again without being called: not at all (`Some(None)`), then, or, with `None`, that all
+    /// is over.
+    fn look(&mut self) -> Option<Option<Instant>> {
+        let now = Instant::now();
+        let mut again = Again::default();
+        self.finish_drains(now, &mut again);
+        if let Some(deadline) = self.order.leave {
+            self.leave(now + deadline);
+            self.finish_drains(now, &mut again);
+            // Whoever waits for this one's end waits for theirs.
+            return (!self.members.is_empty() || !self.before.is_empty()).then_some(again.0);
+        }
+        if let Some(closing) = self.closing {
+            self.go_on_closing(closing);
+        }
+        if self.closing.is_none() {
+            self.keep_awake(now, &mut again);
+        }
+        Some(again.0)
+    }
+
+    /// As many instances as there should be, and sleep when nobody comes.
+    fn keep_awake(&mut self, now: Instant, again: &mut Again) {
+        let min = self.order.min();
+        match self.unit.gate().seen().state() {
+            GateState::Failed => match self.backoff.due(now) {
+                Some(due) => return again.at(due),
+                None if min == 0 => self.fall_asleep(),
+                None => {
+                    self.unit.with_wakes(Wakes::begin);
+                    self.unit.gate().go(GateState::Waking);
+                }
+            },
+            GateState::Asleep if min > 0 => self.unit.knock(),
+            _ => {}
+        }
+        let state = self.unit.gate().seen().state();
+        if !matches!(state, GateState::Waking | GateState::Open) {
+            self.unit.set_idle_since(None);
+            return;
+        }
+        if state == GateState::Waking && !matches!(self.unit.state(), State::Starting) {
+            self.unit.announce(State::Starting);
+        }
+        self.scale(now, again);
+        let wanted = if self.order.version.backend.is_ours() { self.desired } else { 1 };
+        self.have(wanted, now, again);
+        if state == GateState::Waking && self.members.iter().any(Member::is_ready) {
+            // It was still being drained and was taken back: nothing has to come up.
+            self.unit.with_wakes(Wakes::cancelled);
+            self.open();
+        }
+        if self.unit.is_open() {
+            self.sleep_if_idle(now, again);
+        }
+    }
+
+    /// How many instances the load asks for.
+    fn scale(&mut self, now: Instant, again: &mut Again) {
+        let (version, floor) = (&self.order.version, self.order.min().max(1));
+        let max = version.replicas.max.max(floor);
+        if max == floor || !version.backend.is_ours() {
+            self.desired = floor;
+            self.sampled = None;
+            self.unit.set_wanted(0);
+            return;
+        }
+        let per_second = version.scale.on == ScaleOn::Rps;
+        let every = if per_second { Duration::from_secs(1) } else { SAMPLE };
+        let (at, requests) = (now - self.born, self.unit.counters().total().requests());
+        match self.sampled {
+            Some((last, _)) if now < last + every => {}
+            Some((last, before)) if per_second => {
+                let rate = requests.wrapping_sub(before) as f64 / (now - last).as_secs_f64();
+                self.scaler.observe(at, rate);
+                self.sampled = Some((now, requests));
+            }
+            _ => {
+                if !per_second {
+                    let busy = self.unit.in_flight() + u64::from(self.unit.waiting());
+                    self.scaler.observe(at, busy as f64);
+                }
+                self.sampled = Some((now, requests));
+            }
+        }
+        again.at(self.sampled.map_or(now, |(last, _)| last) + every);
+        if now >= self.ticked + TICK {
+            self.ticked = now;
+            let limits = Limits { min: floor, max, target: version.scale_target().into() };
+            let decision = self.scaler.tick(at, self.count(Member::is_ready), &limits);
+            self.desired = decision.desired;
+            self.unit.set_wanted(if decision.wanted > max { decision.wanted } else { 0 });
+        }
+        self.desired = self.desired.clamp(floor, max);
+        again.at(self.ticked + TICK);
+    }
+
+    /// Starts instances, takes them back or drains them, until there are so many.
+    fn have(&mut self, wanted: u32, now: Instant, again: &mut Again) {
+        let mut active = self.count(|member| member.is_ready() || member.is_starting());
+        while active < wanted && self.take_back() {
+            active += 1;
+        }
+        let max = self.order.version.replicas.max.max(self.order.min()).max(1);
+        let may_start = self.order.version.backend.is_ours() && self.before.is_empty();
+        while active < wanted && self.count(|_| true) < max && may_start {
+            if let Some(due) = self.backoff.due(now) {
+                again.at(due);
+                break;
+            }
+            self.start();
+            active += 1;
+        }
+        while active > wanted {
+            // What is not ready yet serves nobody; then whoever has the least to do.
+            if let Some(starting) = self.members.iter_mut().rev().find(|member| member.is_starting()) {
+                starting.stop(&self.order);
+            } else if !self.drain_the_least_busy(now) {
+                break;
+            }
+            active -= 1;
+        }
+        self.finish_drains(now, again);
+    }
+
+    fn start(&mut self) {
+        let (id, now) = (self.next, Instant::now());
+        self.next += 1;
+        let (stop, stopped) = oneshot::channel();
+        let (provider, version, happens) = (self.provider.clone(), self.order.version.clone(), self.happens.clone());
+        tokio::task::spawn_local(live(provider, version, stopped, move |event| {
+            // Nobody listens any more only when the unit's task was dropped.
+            drop(happens.send((id, event)));
+        }));
+        self.members.push(Member { id, phase: Phase::Starting, since: now, stop: Some(stop) });
+    }
+
+    /// Lets an instance that is being drained take requests again, rather than start another.
+    fn take_back(&mut self) -> bool {
+        let member = self.members.iter_mut().find(|member| matches!(member.phase, Phase::Draining(..)));
+        let Some(member) = member else { return false };
+        let instances = member.instances().to_vec();
+        // The same ones, so that the requests that they still have are waited for when they are drained again.
+        instances.iter().for_each(|instance| instance.take_back());
+        member.phase = Phase::Ready(instances);
+        self.list();
+        true
+    }
+
+    fn drain_the_least_busy(&mut self, now: Instant) -> bool {
+        let deadline = now + self.order.drain;
+        let ready = self.members.iter_mut().filter(|member| member.is_ready());
+        let Some(member) = ready.min_by_key(|member| member.leases()) else { return false };
+        // Out of the list first, so that whoever is turned away by it finds another.
+        let instances = member.instances().to_vec();
+        member.phase = Phase::Draining(instances.clone(), deadline);
+        self.list();
+        instances.iter().for_each(|instance| instance.drain());
+        true
+    }
+
+    /// Stops what is drained and has no request left, or no time.
+    fn finish_drains(&mut self, now: Instant, again: &mut Again) {
+        for member in &mut self.members {
+            let Phase::Draining(instances, deadline) = &member.phase else { continue };
+            let left: u32 = instances.iter().map(|instance| instance.leases()).sum();
+            if left > 0 && now < *deadline {
+                again.at(*deadline);
+                continue;
+            }
+            if left > 0 && self.order.leave != Some(Duration::ZERO) {
+                let version = self.unit.name();
+                tracing::warn!(%version, left, "the drain's deadline passed; stopping with requests on their way");
+            }
+            member.stop(&self.order);
+        }
+        self.members.retain(|member| !matches!(member.phase, Phase::Over));
+    }
+
+    fn sleep_if_idle(&mut self, now: Instant, again: &mut Again) {
+        let limit = self.order.version.sleep.stop_after;
+        let Some(limit) = limit.filter(|_| self.order.min() == 0 && self.order.version.backend.is_ours()) else {
+            return self.unit.set_idle_since(None);
+        };
+        let seen = self.unit.gate().seen();
+        let busy = seen.leases() > self.unit.quiet() || seen.is_waited_for();
+        let since = self.idle.look(now, busy, self.unit.activity());
+        self.unit.set_idle_since(since);
+        if since.is_some_and(|since| now >= since + limit) && self.unit.gate().close_if(seen.leases()) {
+            tracing::info!(version = %self.unit.name(), "no traffic for {limit:?}: going to sleep");
+            self.close(Closing::Idle);
+            return;
+        }
+        let next = now + idle::pace(limit);
+        again.at(since.map_or(next, |since| next.min((since + limit).max(now + idle::SHORTEST))));
+    }
+
+    /// The gate is shut: what runs is drained, what starts is stopped.
+    fn close(&mut self, why: Closing) {
+        self.closing = Some(why);
+        let now = Instant::now();
+        if self.members.iter().any(|member| member.is_ready() && now >= member.since + HEALTHY_AFTER) {
+            self.unit.with_wakes(|wakes| wakes.ended(None));
+        }
+        self.unit.announce(State::Draining);
+        self.unit.set_idle_since(None);
+        self.drain_all(Instant::now() + self.order.drain);
+    }
+
+    fn drain_all(&mut self, deadline: Instant) {
+        let order = self.order.clone();
+        for member in &mut self.members {
+            match &member.phase {
+                Phase::Starting => member.stop(&order),
+                Phase::Ready(instances) => {
+                    instances.iter().for_each(|instance| instance.drain());
+                    member.phase = Phase::Draining(instances.clone(), deadline);
+                }
+                Phase::Draining(instances, before) => {
+                    member.phase = Phase::Draining(instances.clone(), deadline.min(*before));
+                }
+                Phase::Stopping | Phase::Over => {}
+            }
+        }
+        self.list();
+        self.finish_drains(Instant::now(), &mut Again::default());
+    }
+
+    fn go_on_closing(&mut self, why: Closing) {
+        if why == Closing::Idle && self.unit.gate().seen().is_waited_for() && self.take_back() {
+            // Somebody came before the stop of these, which therefore is not needed.
+            while self.take_back() {}
+            self.closing = None;
+            return self.open();
+        }
+        if self.members.is_empty() {
+            self.closing = None;
+            // It ran well until it was told to stop.
+            self.backoff.reset();
+            self.scaler.reset();
+            self.fall_asleep();
+            self.told.drain(..).for_each(|told| drop(told.send(Ok(()))));
+        }
+    }
+
+    /// Nothing runs any more. If somebody waits by now, it is woken again.
+    fn fall_asleep(&mut self) {
+        self.desired = 1;
+        self.sampled = None;
+        self.unit.set_wanted(0);
+        // Before the gate sleeps: from then on, whoever comes begins another.
+        self.unit.with_wakes(Wakes::cancelled);
+        if self.unit.gate().sleep() {
+            self.unit.announce(State::Asleep);
+        } else {
+            self.unit.with_wakes(Wakes::begin);
+            self.unit.announce(State::Starting);
+        }
+    }
+
+    /// Shuts the gate for good; requests that wait are for another version.
+    fn leave(&mut self, deadline: Instant) {
+        if self.unit.gate().seen().state() == GateState::Gone {
+            return;
+        }
+        self.unit.announce(State::Draining);
+        self.unit.gate().go(GateState::Gone);
+        self.unit.send_away(&AcquireError::Gone);
+        self.closing = None;
+        self.told.drain(..).for_each(|told| drop(told.send(Ok(()))));
+        self.drain_all(deadline);
+    }
+
+    fn take_order(&mut self) {
+        let before =
+            std::mem::replace(&mut self.order, self.orders.borrow_and_update().clone()).version.max_concurrency;
+        self.unit.tune(&self.order.version);
+        if before.is_some() != self.order.version.max_concurrency.is_some() {
+            self.unit.set_window(self.window(), false);
+        }
+        // There may be more room than before.
+        self.unit.hand_out();
+    }
+
+    fn obey(&mut self, command: Command) {
+        let answer = match command {
+            Command::Sleep(answer) => answer,
+            Command::TryAgain => return self.backoff.skip(),
+        };
+        let (name, min) = (self.unit.name().to_string(), self.order.min());
+        let refused = if self.order.leave.is_some() {
+            Some(CommandError::Unknown(name))
+        } else if !self.order.version.backend.is_ours() {
+            Some(CommandError::NotOurs(name))
+        } else if min > 0 {
+            let keep = self.order.version.keep;
+            let cure = if keep { "take `keep` out" } else { "set `replicas: {min: 0}`, or move its weight" };
+            Some(CommandError::Held { name, min, cure })
+        } else {
+            let waiting = self.unit.waiting();
+            let awaited = waiting > 0 && self.unit.gate().seen().state() == GateState::Waking;
+            awaited.then_some(CommandError::Awaited { name, waiting })
+        };
+        if let Some(refused) = refused {
+            return drop(answer.send(Err(refused)));
+        }
+        self.told.push(answer);
+        if self.closing.is_some() {
+            self.closing = Some(Closing::Told);
+            return;
+        }
+        match self.unit.gate().seen().state() {
+            GateState::Asleep => self.told.drain(..).for_each(|told| drop(told.send(Ok(())))),
+            _ => {
+                self.unit.gate().go(GateState::Closing);
+                self.close(Closing::Told);
+            }
+        }
+    }
+
+    fn take(&mut self, id: u64, event: Event) {
+        let Some(at) = self.members.iter().position(|member| member.id == id) else { return };
+        let told_to_stop = matches!(self.members[at].phase, Phase::Stopping);
+        match event {
+            Event::Started => self.unit.with_wakes(Wakes::started),
+            Event::Ready(endpoints) => self.is_ready(at, &endpoints),
+            Event::Failed { why, timeout } => {
+                self.members[at].phase = Phase::Stopping;
+                if !told_to_stop {
+                    self.failed(&why, timeout);
+                }
+            }
+            Event::Exited(why) => {
+                let member = self.members.remove(at);
+                member.instances().iter().for_each(|instance| instance.drain());
+                if let Phase::Ready(_) = member.phase {
+                    self.exited(&why, member.since);
+                }
+            }
+            Event::Stopped => drop(self.members.remove(at)),
+        }
+    }
+
+    fn is_ready(&mut self, at: usize, endpoints: &[Endpoint]) {
+        let member = &mut self.members[at];
+        if !member.is_starting() {
+            // It was told to stop in this moment.
+            return;
+        }
+        member.phase = Phase::Ready(fresh(endpoints));
+        let took = member.since.elapsed();
+        member.since = Instant::now();
+        self.unit.ran();
+        let address = endpoints.first().map(ToString::to_string).unwrap_or_default();
+        tracing::info!(version = %self.unit.name(), address, took_ms = took.as_millis(), "the version is up");
+        if self.unit.gate().seen().state() == GateState::Waking {
+            let waiting = self.unit.waiting();
+            self.unit.with_wakes(|wakes| wakes.ready(waiting));
+            self.open();
+        } else {
+            self.list();
+        }
+    }
+
+    /// Opens the gate to what is ready, and lets in who waits, as many as can be served.
+    fn open(&mut self) {
+        self.idle = Idle::new(Instant::now());
+        self.list();
+        self.unit.announce(State::Normal);
+        self.unit.gate().go(GateState::Open);
+        self.unit.hand_out();
+    }
+
+    /// Tells the data plane which instances take requests.
+    fn list(&mut self) {
+        let ready: Vec<Arc<Instance>> =
+            self.members.iter().filter(|m| m.is_ready()).flat_map(|member| member.instances()).cloned().collect();
+        self.unit.set_window(self.window(), self.unit.is_open());
+        self.unit.set_instances(ready);
+        self.unit.hand_out();
+    }
+
+    /// How many leases may be without an answer at first while somebody waits.
+    fn window(&self) -> u64 {
+        let ready =
+            self.members.iter().filter(|member| member.is_ready()).map(|member| member.instances().len() as u64);
+        if self.order.version.max_concurrency.is_some() { u64::MAX } else { FIRST_WINDOW * ready.sum::<u64>() }
+    }
+
+    /// An instance did not come up.
+    fn failed(&mut self, why: &Arc<str>, timeout: bool) {
+        let now = Instant::now();
+        self.forgive(now);
+        let delay = self.backoff.failed(now);
+        tracing::error!(version = %self.unit.name(), retry_in_ms = delay.as_millis(), "the version failed: {why}");
+        if self.unit.gate().seen().state() == GateState::Waking && !self.members.iter().any(Member::is_starting) {
+            self.fail(why, delay, timeout);
+        }
+    }
+
+    /// An instance that was ready has ended by itself.
+    fn exited(&mut self, why: &Arc<str>, since: Instant) {
+        let version = self.unit.name().clone();
+        let now = Instant::now();
+        self.unit.with_wakes(|wakes| wakes.ended(Some(why)));
+        let delay = if now >= since + HEALTHY_AFTER {
+            self.backoff.reset();
+            Duration::ZERO
+        } else {
+            self.forgive(now);
+            self.backoff.ended(now, since)
+        };
+        if delay.is_zero() {
+            tracing::error!(%version, "an instance has ended by itself: {why}");
+        } else {
+            tracing::error!(%version, retry_in_ms = delay.as_millis(), "the version failed: {why}");
+        }
+        if self.closing.is_some() || self.members.iter().any(Member::is_ready) {
+            return self.list();
+        }
+        if self.unit.is_open() && self.take_back() {
+            return;
+        }
+        if self.unit.gate().seen().state() != GateState::Open {
+            return;
+        }
+        if delay.is_zero() || self.members.iter().any(Member::is_starting) {
+            self.unit.announce(State::Starting);
+            self.unit.gate().go(GateState::Waking);
+            self.list();
+            if self.order.min() == 0 && !self.members.iter().any(Member::is_starting) {
+                // Whoever comes next wakes it.
+                self.fall_asleep();
+            } else {
+                self.unit.with_wakes(Wakes::begin);
+            }
+        } else {
+            self.fail(why, delay, false);
+            self.list();
+        }
+    }
+
+    /// What failed before an instance came up that has run well since is forgotten.
+    fn forgive(&mut self, now: Instant) {
+        let well = self.members.iter().filter(|member| member.is_ready() && now >= member.since + HEALTHY_AFTER);
+        if let Some(since) = well.map(|member| member.since).max() {
+            self.backoff.runs_well(since);
+        }
+    }
+
+    /// Nothing can be had for a while: who waits is told so.
+    fn fail(&mut self, why: &Arc<str>, retry_in: Duration, timeout: bool) {
+        self.unit.announce(State::Failed { why: Arc::clone(why), retry_in });
+        self.unit.gate().go(GateState::Failed);
+        let waiting = self.unit.waiting();
+        self.unit.with_wakes(|wakes| wakes.failed(why, timeout, waiting));
+        let error = if timeout {
+            AcquireError::Timeout
+        } else {
+            AcquireError::Failed { retry_in: retry_in.saturating_add(self.unit.typical_start()) }
+        };
+        self.unit.send_away(&error);
+    }
+
+    fn count(&self, which: impl Fn(&Member) -> bool) -> u32 {
+        u32::try_from(self.members.iter().filter(|member| which(member)).count()).expect("at most 100")
+    }
+}
+
+/// Waits for the end of all of them, and forgets them.
+async fn all_over(before: &mut Vec<watch::Receiver<()>>) {
+    while let Some(last) = before.last_mut() {
+        while last.changed().await.is_ok() {}
+        before.pop();
+    }
+}
+
+fn fresh(endpoints: &[Endpoint]) -> Vec<Arc<Instance>> {
+    endpoints.iter().cloned().map(|endpoint| Arc::new(Instance::new(endpoint))).collect()
+}
+
+/// The earliest of the times at which something is due.
+#[derive(Default)]
+struct Again(Option<Instant>);
+
+impl Again {
+    fn at(&mut self, time: Instant) {
+        self.0 = Some(self.0.map_or(time, |before| before.min(time)));
+    }
+}
