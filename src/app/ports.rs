@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use crate::model::settings::Settings;
-use crate::proxy::listener::{bind, bind_beside};
+use crate::proxy::listener::{HALF_WAY, bind, bind_beside};
 use crate::proxy::threads::{Listening, Mailboxes};
 use crate::reload::reloader::ListenError;
 
 /// An address, and whether TLS is spoken there.
 type Port = (SocketAddr, bool);
+
+/// When a socket that was left is closed for certain.
+const CLOSED: Duration = HALF_WAY.saturating_mul(5);
 
 /// All ports; dropping one ends the listening.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct ListeningPorts {
     /// Bound, before there are threads to accept.
     bound: Vec<(Port, TcpListener)>,
     accepting: HashMap<Port, Accepting>,
+    /// Left a moment ago: their sockets are open until those have been served who were half way in.
+    left: Vec<(SocketAddr, Instant)>,
     threads: Option<Mailboxes>,
 }
 
@@ -36,7 +42,7 @@ impl ListeningPorts {
     /// Binds what the settings name.
     pub(super) fn bind(settings: &Settings) -> Result<Self, ListenError> {
         let bound = wanted(settings).map(open).collect::<Result<_, _>>()?;
-        Ok(Self { bound, accepting: HashMap::new(), threads: None })
+        Ok(Self { bound, accepting: HashMap::new(), left: Vec::new(), threads: None })
     }
 
     /// Has the data threads accept from what is bound.
@@ -54,7 +60,16 @@ impl ListeningPorts {
         let new = wanted.iter().copied().filter(|port| !self.accepting.contains_key(port));
         let leaving = self.accepting.iter().filter(|(port, _)| !wanted.contains(port)).map(|(_, accepting)| accepting);
         let leaving: Vec<&Accepting> = leaving.collect();
-        let bound = new.map(|port| open_beside(port, &leaving)).collect::<Result<Vec<_>, _>>()?;
+        self.left.retain(|(_, since)| since.elapsed() < CLOSED);
+        let left: Vec<u16> = self.left.iter().map(|(address, _)| address.port()).collect();
+        let bound = new.map(|port| open_beside(port, &leaving, &left)).collect::<Result<Vec<_>, _>>()?;
+        for accepting in leaving {
+            // So that the address can be had again before the socket is closed. It lets nobody in any more.
+            if let Err(error) = SockRef::from(&accepting.socket).set_reuse_port(true) {
+                tracing::debug!(%error, "an address that was left cannot be had again at once");
+            }
+            self.left.push((accepting.address, Instant::now()));
+        }
         self.accepting.retain(|port, _| wanted.contains(port));
         for (port, listener) in bound {
             self.accept(port, listener, &threads);
@@ -102,13 +117,13 @@ fn open(port: Port) -> Result<(Port, TcpListener), ListenError> {
 
 /// The same where a port that is about to be left may be in the way: `127.0.0.1:80` of `0.0.0.0:80`, or plain HTTP of HTTPS. Both
 /// are then listened on until the old one is left, so that no client finds the door shut.
-fn open_beside(port: Port, leaving: &[&Accepting]) -> Result<(Port, TcpListener), ListenError> {
+fn open_beside(port: Port, leaving: &[&Accepting], left: &[u16]) -> Result<(Port, TcpListener), ListenError> {
     let error = match open(port) {
         Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => error,
         outcome => return outcome,
     };
     let in_the_way: Vec<_> = leaving.iter().filter(|old| old.address.port() == port.0.port()).collect();
-    if in_the_way.is_empty() {
+    if in_the_way.is_empty() && !left.contains(&port.0.port()) {
         return Err(error);
     }
     let share = |on: bool| in_the_way.iter().try_for_each(|old| SockRef::from(&old.socket).set_reuse_port(on));

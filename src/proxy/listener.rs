@@ -21,6 +21,9 @@ const QUIET: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
 
+/// How long a listener that is left waits for clients who are half way through the handshake: a long round trip.
+pub const HALF_WAY: Duration = Duration::from_millis(200);
+
 /// How long accepting rests when there are no descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
@@ -105,38 +108,44 @@ pub(super) async fn accept(
             }
         }
     }
-    match last_accepted(shared, listener) {
-        Ok(last) => last
-            .into_iter()
-            .for_each(|(stream, peer, place)| serve_here(Accepted { stream, peer, tls, place, seat: worker.seat() })),
-        Err(error) => tracing::warn!(%error, "who has just connected is cut off with the listener"),
-    }
+    let serve_last = |(stream, peer, place)| serve_here(Accepted { stream, peer, tls, place, seat: worker.seat() });
+    accept_last(shared, &listener, serve_last).await;
 }
 
 /// A connection, and its place among those there may be.
 type Placed = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
-/// Those whom the kernel has let in already; closing the listener would reset them. Nobody is let in from here on, so that
+/// Takes no packet that would begin a connection, and every other (classic BPF over the TCP header; socket(7), SO_ATTACH_FILTER).
+const NOBODY_NEW: [SockFilter; 5] = [
+    // The flags.
+    SockFilter::new(0x30, 0, 0, 13),
+    // Of them SYN and ACK: a first packet has only the former.
+    SockFilter::new(0x54, 0, 0, 0x12),
+    SockFilter::new(0x15, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
+/// Those who have connected already or are half way there; closing the listener would reset them. Nobody is let in any more, so that
 /// whoever tries just then does so again a second later, where another listener may have taken this one's place.
-fn last_accepted(shared: &Shared, listener: tokio::net::TcpListener) -> io::Result<Vec<Placed>> {
-    let listener = listener.into_std()?;
-    // `ret #0`: takes no packet (socket(7), SO_ATTACH_FILTER).
-    if let Err(error) = SockRef::from(&listener).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]) {
+async fn accept_last(shared: &Shared, listener: &tokio::net::TcpListener, mut serve: impl FnMut(Placed)) {
+    if let Err(error) = SockRef::from(listener).attach_filter(&NOBODY_NEW) {
         tracing::debug!(%error, "who connects just now may be cut off with the listener");
     }
-    let mut last = Vec::new();
-    while let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_the_connection(&error) => continue,
-            // There is no more, or there are no descriptors.
-            Err(_) => break,
-        };
-        prepare(&stream)?;
-        stream.set_nonblocking(true)?;
-        last.push((stream, peer, place));
-    }
-    Ok(last)
+    let all = async {
+        loop {
+            match accept_one(shared, listener).await {
+                Ok(placed) => serve(placed),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "who has just connected is cut off with the listener");
+                    break;
+                }
+            }
+        }
+    };
+    // That time passes is how it ends.
+    drop(tokio::time::timeout(HALF_WAY, all).await);
 }
 
 /// Small answers go out at once, and a client that has vanished is noticed, which matters to tunnels.
