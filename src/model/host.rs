@@ -12,58 +12,111 @@ pub fn normalise(authority: &str) -> Option<Cow<'_, str>> {
     if authority.starts_with('[') {
         return normalise_v6(authority);
     }
-    // One pass: labels of 1 to 63 characters, then perhaps a port.
-    let (mut upper, mut label, mut end) = (false, 0_usize, authority.len());
-    for (at, byte) in authority.bytes().enumerate() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
-            b'A'..=b'Z' => (upper, label) = (true, label + 1),
-            b'.' if (1..=63).contains(&label) => label = 0,
-            b':' => {
-                end = at;
-                break;
-            }
-            _ => return None,
-        }
-    }
-    if !is_port(&authority[end..]) {
-        return None;
-    }
-    let host = &authority[..end];
-    // A trailing dot leaves an empty last label.
-    let host = if label == 0 { host.strip_suffix('.')? } else { host };
-    if label > 63 || host.is_empty() || host.len() > 253 {
-        return None;
-    }
+    let Name { host, upper, .. } = Name::of(authority)?;
     Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
 }
 
-/// The authority that goes on: the normalised host, with the port that the client named, if it named one. What a browser sends as
-/// `Origin` has the port, and backends compare the two.
+/// The host as [`normalise`] gives it, and the authority that goes on: that host, with the port that the client named, if it named one.
+/// What a browser sends as `Origin` has the port, and backends compare the two.
 #[must_use]
-pub fn with_port<'a>(host: &'a str, authority: &'a str) -> Cow<'a, str> {
-    let after_v6 = authority.rfind(']').unwrap_or_default();
-    match authority[after_v6..].split_once(':') {
-        Some((_, port)) if !port.is_empty() => {
-            let same = authority.len() == host.len() + 1 + port.len() && authority.starts_with(host);
-            if same { Cow::Borrowed(authority) } else { Cow::Owned(format!("{host}:{port}")) }
+pub fn of_request(authority: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    if authority.starts_with('[') {
+        let host = normalise_v6(authority)?;
+        let port = authority.rsplit_once("]:").map(|(_, port)| port).filter(|port| !port.is_empty());
+        let forwarded = port.map_or_else(|| host.clone(), |port| Cow::Owned(format!("{host}:{port}")));
+        return Some((host, forwarded));
+    }
+    let Name { host, upper, port } = Name::of(authority)?;
+    if upper {
+        let host = host.to_ascii_lowercase();
+        let forwarded = if port.is_empty() { host.clone() } else { format!("{host}:{port}") };
+        return Some((Cow::Owned(host), Cow::Owned(forwarded)));
+    }
+    let forwarded = if port.is_empty() {
+        Cow::Borrowed(host)
+    } else if authority.len() == host.len() + 1 + port.len() {
+        Cow::Borrowed(authority)
+    } else {
+        Cow::Owned(format!("{host}:{port}"))
+    };
+    Some((Cow::Borrowed(host), forwarded))
+}
+
+/// A host by name, or by its IPv4 address.
+struct Name<'a> {
+    /// Without a trailing dot.
+    host: &'a str,
+    /// Whether it has upper-case letters.
+    upper: bool,
+    /// The digits of the port; empty where there is none.
+    port: &'a str,
+}
+
+impl<'a> Name<'a> {
+    /// One pass: labels of 1 to 63 characters, then perhaps a port.
+    fn of(authority: &'a str) -> Option<Self> {
+        let (mut upper, mut label, mut end) = (false, 0_usize, authority.len());
+        for (at, byte) in authority.bytes().enumerate() {
+            match KINDS[usize::from(byte)] {
+                Kind::Lower => label += 1,
+                Kind::Upper => (upper, label) = (true, label + 1),
+                Kind::Dot if label > 0 && label <= 63 => label = 0,
+                Kind::Colon => {
+                    end = at;
+                    break;
+                }
+                Kind::Dot | Kind::Other => return None,
+            }
         }
-        _ => Cow::Borrowed(host),
+        let (host, port) = authority.split_at(end);
+        let port = port.strip_prefix(':').unwrap_or_default();
+        // A trailing dot leaves an empty last label.
+        let host = if label == 0 { host.strip_suffix('.')? } else { host };
+        let fits = label <= 63 && !host.is_empty() && host.len() <= 253 && is_port_number(port);
+        fits.then_some(Self { host, upper, port })
     }
 }
 
-/// Whether this is nothing, or a colon and a port, which may be left out.
-fn is_port(text: &str) -> bool {
-    match text.strip_prefix(':') {
-        None => text.is_empty(),
-        Some(port) => port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()),
+/// What a byte may be in a name.
+#[derive(Clone, Copy)]
+enum Kind {
+    Lower,
+    Upper,
+    Dot,
+    Colon,
+    Other,
+}
+
+/// By byte.
+static KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Other; 256];
+    let mut byte = 0_u8;
+    loop {
+        kinds[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => Kind::Lower,
+            b'A'..=b'Z' => Kind::Upper,
+            b'.' => Kind::Dot,
+            b':' => Kind::Colon,
+            _ => Kind::Other,
+        };
+        if byte == u8::MAX {
+            break kinds;
+        }
+        byte += 1;
     }
+};
+
+/// Whether these are digits of a port, which may be left out.
+fn is_port_number(digits: &str) -> bool {
+    let value = |sum: u32, byte: u8| byte.is_ascii_digit().then(|| sum.saturating_mul(10) + u32::from(byte - b'0'));
+    digits.bytes().try_fold(0, value).is_some_and(|port| port <= u32::from(u16::MAX))
 }
 
 fn normalise_v6(authority: &str) -> Option<Cow<'_, str>> {
     let (inner, port) = authority.strip_prefix('[')?.split_once(']')?;
     let address: std::net::Ipv6Addr = inner.parse().ok()?;
-    is_port(port).then(|| Cow::Owned(format!("[{address}]")))
+    let port = if port.is_empty() { port } else { port.strip_prefix(':')? };
+    is_port_number(port).then(|| Cow::Owned(format!("[{address}]")))
 }
 
 /// Why a text is not a host that can be routed.
@@ -160,11 +213,13 @@ mod tests {
             ("shop.example:8080", "shop.example:8080"),
             ("Shop.example.:8080", "shop.example:8080"),
             ("shop.example:", "shop.example"),
+            ("shop.example.:", "shop.example"),
+            ("SHOP.example", "shop.example"),
             ("[::1]:80", "[::1]:80"),
             ("[0::1]", "[::1]"),
         ] {
-            let host = normalise(authority).expect("a host");
-            assert_eq!(with_port(&host, authority), forwarded, "{authority}");
+            let (host, told) = of_request(authority).expect("a host");
+            assert_eq!((host, &*told), (normalise(authority).expect("a host"), forwarded), "{authority}");
         }
     }
 

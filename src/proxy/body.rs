@@ -19,7 +19,6 @@ use super::headers::clean_trailers;
 use super::held::{HeldBodies, HeldBody};
 use super::upstream::{Answer, ReceiveError, Received};
 use super::worker::Worker;
-use crate::lifecycle::lease::Lease;
 
 /// A body that broke off, so that the other side must break off too.
 #[derive(Debug, thiserror::Error)]
@@ -369,15 +368,17 @@ impl Drop for UploadStream {
     }
 }
 
-/// What is sent to the client.
+/// What is sent to the client. A pointer, for it changes hands a dozen times before its first byte is asked for.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub struct ResponseBody(Box<Sent>);
+
+#[derive(Debug)]
+struct Sent {
     kind: Kind,
     exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are downloads, which are not to cost an allocation")]
 enum Kind {
     Full(Bytes),
     Download(Download),
@@ -388,8 +389,6 @@ enum Kind {
 pub struct Download {
     /// What comes from the backend.
     pub answer: Answer,
-    /// Held to the last byte.
-    pub lease: Lease,
     /// Bounds the wait for the next frame.
     pub patience: Patience,
     /// Goes off when the whole takes too long.
@@ -412,22 +411,22 @@ impl ResponseBody {
     /// A text of our own.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        Self { kind: Kind::Full(bytes), exchange: None }
+        Self(Box::new(Sent { kind: Kind::Full(bytes), exchange: None }))
     }
 
     /// The backend's.
     #[must_use]
     pub fn download(download: Download) -> Self {
-        Self { kind: Kind::Download(download), exchange: None }
+        Self(Box::new(Sent { kind: Kind::Download(download), exchange: None }))
     }
 
     /// What is told when the last byte has gone.
-    #[must_use]
-    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
-        self.exchange = Some(exchange);
-        self
+    pub fn attach(&mut self, exchange: Exchange) {
+        self.0.exchange = Some(exchange);
     }
+}
 
+impl Sent {
     fn sent(&mut self, bytes: usize) {
         if let Some(exchange) = &mut self.exchange {
             exchange.sent(bytes as u64);
@@ -440,6 +439,13 @@ impl ResponseBody {
             exchange.complete();
         }
     }
+
+    fn is_at_end(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Download(download) => download.answer.is_done(),
+        }
+    }
 }
 
 impl Body for ResponseBody {
@@ -447,7 +453,7 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         let blocked = this.exchange.as_ref().is_some_and(Exchange::is_blocked);
         let outcome = match &mut this.kind {
             // hyper asks again when the client has taken some of what came before.
@@ -468,31 +474,28 @@ impl Body for ResponseBody {
             }
             None => {}
         }
-        if outcome.is_none() || this.is_end_stream() {
+        if outcome.is_none() || this.is_at_end() {
             this.finished();
         }
         Poll::Ready(outcome)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Download(download) => download.answer.is_done(),
-        }
+        self.0.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Download(download) => download.answer.left().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
 
-impl Drop for ResponseBody {
+impl Drop for Sent {
     fn drop(&mut self) {
         // hyper does not poll a body that says it is at its end: one without bytes, or the answer to a HEAD.
-        if self.is_end_stream() {
+        if self.is_at_end() {
             self.finished();
         }
     }

@@ -14,8 +14,9 @@ use super::connection::Phase;
 use super::error::ProxyError;
 use super::waiting::Waited;
 use super::worker::Worker;
+use crate::lifecycle::lease::Lease;
 use crate::lifecycle::unit::Unit;
-use crate::live::ServiceState;
+use crate::live::{self, ServiceState};
 use crate::model::{host, path};
 use crate::telemetry::access::{AccessLog, Entry, Failure};
 use crate::telemetry::counters::{Class, Sample, Unrouted};
@@ -47,8 +48,21 @@ enum Party {
     Nobody(Unrouted),
     /// The service itself: a redirect, a refusal.
     Service(Arc<ServiceState>),
-    /// A version.
-    Version(Arc<Unit>),
+    /// A version that has not answered: of a service of what is in force, by their indices.
+    Chosen(Rc<live::Shared>, usize, usize),
+    /// A version whose answer is on its way. The lease ends with it.
+    Leased(Lease),
+}
+
+impl Party {
+    /// The version.
+    fn unit(&self) -> Option<&Unit> {
+        match self {
+            Self::Nobody(_) | Self::Service(_) => None,
+            Self::Chosen(live, service, version) => Some(&live.services[*service].units[*version]),
+            Self::Leased(lease) => Some(lease.unit()),
+        }
+    }
 }
 
 /// What the access log says of a request besides the numbers.
@@ -120,11 +134,11 @@ impl Exchange {
         }
     }
 
-    /// The version that it goes to, and why, in a word.
-    pub fn goes_to(&mut self, unit: &Arc<Unit>, service: &str, choice: &'static str) {
-        self.party = Party::Version(Arc::clone(unit));
+    /// The version that it goes to, by the indices of its service and in that, and why, in a word.
+    pub fn goes_to(&mut self, live: &Rc<live::Shared>, service: usize, version: usize, choice: &'static str) {
+        self.party = Party::Chosen(Rc::clone(live), service, version);
         if let Some(logged) = &mut self.logged {
-            logged.service = Some(service.to_owned());
+            logged.service = Some(live.snapshot.services[service].name.as_str().to_owned());
             logged.choice = choice;
         }
     }
@@ -144,6 +158,11 @@ impl Exchange {
         if let Some(logged) = &mut self.logged {
             logged.instance = Some(instance.to_string());
         }
+    }
+
+    /// An answer is on its way; the lease is held until its last byte is gone.
+    pub fn holds(&mut self, lease: Lease) {
+        self.party = Party::Leased(lease);
     }
 
     /// Whose bytes are counted as received.
@@ -204,15 +223,16 @@ impl Drop for Exchange {
         match &self.party {
             Party::Nobody(why) => self.worker.counters().unrouted(*why),
             Party::Service(service) => service.own.record(thread, &sample),
-            Party::Version(unit) => {
-                if self.ignored {
-                    unit.ignored();
-                }
-                unit.counters().record(thread, &sample);
+            Party::Chosen(..) | Party::Leased(_) => {}
+        }
+        if let Some(unit) = self.party.unit() {
+            if self.ignored {
+                unit.ignored();
             }
+            unit.counters().record(thread, &sample);
         }
         if let Some(logged) = &self.logged {
-            let version = if let Party::Version(unit) = &self.party { Some(unit.name().as_str()) } else { None };
+            let version = self.party.unit().map(|unit| unit.name().as_str());
             logged.log.record(
                 thread,
                 &Entry {

@@ -18,6 +18,7 @@ use super::connection::Phase;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::{Downstream, clean_response, forwarded, has_token};
+use super::outline::Outline;
 use super::upgrade::{self, Tunnel};
 use super::upstream::head::Head;
 use super::upstream::{Asks, Connection, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending, Turn};
@@ -47,6 +48,8 @@ pub struct Call<'c> {
     pub phase: &'c Phase,
     /// The head as received.
     pub parts: &'c Parts,
+    /// What its headers have in them.
+    pub outline: &'c Outline<'c>,
     /// The client's side.
     pub head: Downstream<'c>,
     /// The normalised path, a prefix taken off.
@@ -97,16 +100,18 @@ pub async fn forward(
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
         return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease).map(Some);
     }
-    let trailers = call.parts.headers.contains_key(TE) && has_token(&call.parts.headers, &TE, "trailers");
+    let trailers = call.outline.te && has_token(&call.parts.headers, &TE, "trailers");
     let pools = &call.worker.pools;
     let mut answer = outgoing.into_answer(&head, pools, pools.keep(call.unit.max_concurrency()));
     answer.give_back();
     let mut headers = head.headers;
-    clean_response(&mut headers, trailers);
+    if head.hop_by_hop {
+        clean_response(&mut headers, trailers);
+    }
     call.phase.begin_response(timeouts.idle, total.as_ref());
+    exchange.holds(lease);
     let download = Download {
         answer,
-        lease,
         patience: Patience::new(timeouts.idle, alarms),
         total,
         upload: Rc::clone(upload),
@@ -362,10 +367,10 @@ impl Call<'_> {
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let edits = &self.policy.request_headers;
         if edits.is_empty() {
-            forwarded(&self.parts.headers, &self.head, |name, value| put(&mut head, name, value));
+            forwarded(&self.parts.headers, self.outline, &self.head, |name, value| put(&mut head, name, value));
         } else {
             let mut headers = HeaderMap::with_capacity(self.parts.headers.len() + 4);
-            forwarded(&self.parts.headers, &self.head, |name, value| {
+            forwarded(&self.parts.headers, self.outline, &self.head, |name, value| {
                 if let Ok(value) = HeaderValue::from_bytes(value) {
                     headers.append(name, value);
                 }
@@ -381,7 +386,7 @@ impl Call<'_> {
                 put(&mut head, &TRANSFER_ENCODING, b"chunked");
                 Framing::Chunked
             }
-            Some(0) if !self.parts.headers.contains_key(CONTENT_LENGTH) => Framing::Length,
+            Some(0) if !self.outline.content_length => Framing::Length,
             Some(length) => {
                 put(&mut head, &CONTENT_LENGTH, length.to_string().as_bytes());
                 Framing::Length

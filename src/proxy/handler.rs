@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use http::header::{CONNECTION, HOST, SET_COOKIE, USER_AGENT};
+use http::header::{CONNECTION, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -17,6 +16,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Call, forward};
 use super::headers::{client_address, is_plainly_coded};
+use super::outline::Outline;
 use super::upgrade;
 use super::waiting_page;
 use super::worker::{Stage, Worker};
@@ -66,12 +66,13 @@ impl Handler {
     }
 
     /// Answers a request, whatever happens.
-    pub async fn handle(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let mut exchange = Exchange::begin(&self.worker, &self.phase);
-        let tunnel = upgrade::wanted(&mut request);
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        let outline = Outline::of(&parts.headers);
+        let tunnel = upgrade::wanted(&parts.method, parts.version, &parts.headers, &outline, &mut parts.extensions);
         let outcome = match tunnel {
-            Ok(tunnel) => self.serve(&parts, incoming, tunnel, &mut exchange).await,
+            Ok(tunnel) => self.serve(&parts, &outline, incoming, tunnel, &mut exchange).await,
             Err(error) => {
                 exchange.unrouted(Unrouted::NotAllowed);
                 Err(error)
@@ -94,12 +95,14 @@ impl Handler {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         exchange.answered(response.status().as_u16());
-        response.map(|body| body.with_exchange(exchange))
+        response.body_mut().attach(exchange);
+        response
     }
 
     async fn serve(
         &self,
         parts: &Parts,
+        outline: &Outline<'_>,
         incoming: Incoming,
         tunnel: Option<upgrade::Tunnel>,
         exchange: &mut Exchange,
@@ -112,7 +115,7 @@ impl Handler {
         let mut incoming = Some(incoming);
         let mut body: Option<(RequestBody, Rc<Upload>)> = None;
         loop {
-            let decided = match self.decide(parts, &live, exchange) {
+            let decided = match self.decide(parts, outline, &live, exchange) {
                 Ok(decided) => decided,
                 Err(error) => {
                     if let Some(incoming) = incoming.take() {
@@ -121,7 +124,7 @@ impl Handler {
                     return Err(error);
                 }
             };
-            let Decided { head, service, state, choice, strip } = match decided {
+            let Decided { head, index, choice, strip } = match decided {
                 Step::Forward(decided) => decided,
                 Step::Redirect(status, location) => {
                     if let Some(incoming) = incoming.take() {
@@ -130,6 +133,7 @@ impl Handler {
                     return answer::redirect(status, &location).ok_or(ProxyError::BadHost);
                 }
             };
+            let (service, state) = (&live.snapshot.services[index], &live.services[index]);
             let policy = &service.policy;
             if let Some(incoming) = incoming.take() {
                 let (worker, traffic) = (&self.worker, self.phase.traffic());
@@ -138,7 +142,7 @@ impl Handler {
             let (request_body, upload) = body.as_mut().expect("made in the first round");
             exchange.uploads(upload);
             let unit = &state.units[choice.version];
-            exchange.goes_to(unit, service.name.as_str(), choice.reason.as_str());
+            exchange.goes_to(&live, index, choice.version, choice.reason.as_str());
             if policy.max_body.is_some_and(|limit| http_body::Body::size_hint(request_body).lower() > limit) {
                 return Err(ProxyError::BodyTooLarge);
             }
@@ -162,6 +166,7 @@ impl Handler {
                 worker: &self.worker,
                 phase: &self.phase,
                 parts,
+                outline,
                 head: head.downstream(self, strip),
                 path: strip.map_or(&*head.path, |prefix| prefix.strip(&head.path)),
                 policy,
@@ -183,34 +188,34 @@ impl Handler {
     }
 
     /// Everything up to the choice; reads nothing but the head and `live`.
-    fn decide<'r>(&self, parts: &'r Parts, live: &'r Live, exchange: &mut Exchange) -> Result<Step<'r>, ProxyError> {
+    fn decide<'r>(
+        &self,
+        parts: &'r Parts,
+        outline: &Outline<'r>,
+        live: &'r Live,
+        exchange: &mut Exchange,
+    ) -> Result<Step<'r>, ProxyError> {
         if parts.method == Method::CONNECT {
             exchange.unrouted(Unrouted::NotAllowed);
             return Err(ProxyError::Connect);
         }
-        if !is_plainly_coded(&parts.headers) {
+        if !is_plainly_coded(&parts.headers, outline) {
             return Err(ProxyError::TransferCoding);
         }
         let snapshot = &live.snapshot;
         let (client, trusted) = self.client_of(parts, live);
-        let authority = authority(parts)?;
+        let authority = authority(parts, outline)?;
         let target = parts.uri.path();
         let is_path = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
         if !is_path {
             return Err(ProxyError::BadTarget);
         }
-        let host = host::normalise(authority).ok_or(ProxyError::BadHost)?;
-        let head = Head {
-            parts,
-            forwarded: forwarded(&host, authority),
-            host,
-            path: path::normalise(parts.uri.path()),
-            client,
-            trusted,
-        };
+        let (host, forwarded) = host::of_request(authority).ok_or(ProxyError::BadHost)?;
+        let head = Head { parts, host, forwarded, path: path::normalise(target), client, trusted };
         exchange.unrouted(Unrouted::UnknownHost);
         let found = snapshot.route(&head.host, &head.path, client).ok_or(ProxyError::NoService)?;
-        let (service, state) = (&snapshot.services[found.target.service()], &live.services[found.target.service()]);
+        let index = found.target.service();
+        let (service, state) = (&snapshot.services[index], &live.services[index]);
         let policy = &service.policy;
         let own = policy.allow.is_some() || policy.maintenance.is_some() || policy.redirect.is_some();
         if own || service.schedule == Schedule::Nobody {
@@ -233,7 +238,7 @@ impl Handler {
                 choose(service, &head.view(), &mut Drawn(state)).map_err(|_| ProxyError::NoTraffic)?
             }
         };
-        Ok(Step::Forward(Decided { head, service, state, choice, strip: found.strip }))
+        Ok(Step::Forward(Decided { head, index, choice, strip: found.strip }))
     }
 
     /// The client's address, and whether the peer's word was taken for it.
@@ -261,8 +266,8 @@ enum Step<'r> {
 
 struct Decided<'r> {
     head: Head<'r>,
-    service: &'r Service,
-    state: &'r Arc<ServiceState>,
+    /// Of the service.
+    index: usize,
     choice: Choice,
     strip: Option<&'r path::PathPrefix>,
 }
@@ -301,24 +306,14 @@ impl<'r> Head<'r> {
 }
 
 /// The one host of a request: of an absolute-form target, which wins (RFC 9112, 3.2.2), else of the one `Host` header.
-fn authority(parts: &Parts) -> Result<&str, ProxyError> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let (first, more) = (hosts.next(), hosts.next());
-    if more.is_some() || (first.is_none() && parts.version >= Version::HTTP_11) {
+fn authority<'r>(parts: &'r Parts, outline: &Outline<'r>) -> Result<&'r str, ProxyError> {
+    if outline.more_hosts || (outline.host.is_none() && parts.version >= Version::HTTP_11) {
         return Err(ProxyError::BadHost);
     }
     if let Some(authority) = parts.uri.authority() {
         return Ok(authority.as_str());
     }
-    first.and_then(|value| value.to_str().ok()).ok_or(ProxyError::BadHost)
-}
-
-/// The host for the backend; borrows from the request where the client named it in its normalised form.
-fn forwarded<'r>(host: &Cow<'r, str>, authority: &'r str) -> Cow<'r, str> {
-    match host {
-        Cow::Borrowed(host) => host::with_port(host, authority),
-        Cow::Owned(host) => Cow::Owned(host::with_port(host, authority).into_owned()),
-    }
+    outline.host.and_then(|value| value.to_str().ok()).ok_or(ProxyError::BadHost)
 }
 
 /// The version's answer gets what the service adds.

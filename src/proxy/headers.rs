@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::outline::Outline;
 use crate::model::snapshot::contains;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -20,7 +21,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Headers of one connection only (RFC 9110, 7.6.1, and what older software sends).
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+#[must_use]
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     // By length first: nearly every header is dismissed by one comparison.
     match name.as_str().len() {
         2 => name == TE,
@@ -74,7 +76,10 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// Whether the body has no transfer coding that hyper leaves in it: none at all, or `chunked` once. The header does not go
 /// on, so the next reader would take what is coded for what was meant (RFC 9112, 6.1).
 #[must_use]
-pub fn is_plainly_coded(headers: &HeaderMap) -> bool {
+pub fn is_plainly_coded(headers: &HeaderMap, outline: &Outline<'_>) -> bool {
+    if !outline.transfer_encoding {
+        return true;
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(first) = codings.next() else { return true };
     codings.next().is_none() && first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
@@ -97,9 +102,17 @@ pub struct Downstream<'a> {
 
 /// Hands every header of the request to the backend to `each`, but for the body's length and what makes an upgrade. Hop-by-hop
 /// headers go first, with those that `Connection` lists; ours are added afterwards, so no list can take them out.
-pub fn forwarded(from: &HeaderMap, downstream: &Downstream<'_>, mut each: impl FnMut(&HeaderName, &[u8])) {
+pub fn forwarded(
+    from: &HeaderMap,
+    outline: &Outline<'_>,
+    downstream: &Downstream<'_>,
+    mut each: impl FnMut(&HeaderName, &[u8]),
+) {
     each(&HOST, downstream.authority.as_bytes());
-    let listed: Vec<&str> = connection_options(from).filter(|option| !is_plain_option(option)).collect();
+    let mut listed: Vec<&str> = Vec::new();
+    if outline.connection {
+        listed.extend(connection_options(from).filter(|option| !is_plain_option(option)));
+    }
     for (name, value) in from {
         let skip = is_hop_by_hop(name)
             || name == HOST
@@ -112,7 +125,7 @@ pub fn forwarded(from: &HeaderMap, downstream: &Downstream<'_>, mut each: impl F
             each(name, value.as_bytes());
         }
     }
-    if from.contains_key(TE) && has_token(from, &TE, "trailers") {
+    if outline.te && has_token(from, &TE, "trailers") {
         each(&TE, b"trailers");
     }
     if downstream.trusted {
@@ -165,7 +178,8 @@ fn is_plain_option(option: &str) -> bool {
     ["keep-alive", "close", "upgrade", "te"].iter().any(|plain| option.eq_ignore_ascii_case(plain))
 }
 
-/// Takes out of a backend's response what is between the backend and us. `Trailer` stays where the client takes trailers.
+/// Takes out of a backend's response what is between the backend and us, hop-by-hop headers above all. `Trailer` stays where the
+/// client takes trailers.
 pub fn clean_response(headers: &mut HeaderMap, trailers: bool) {
     if headers.contains_key(CONNECTION) {
         let listed: Vec<HeaderName> = connection_options(headers)
@@ -257,7 +271,7 @@ mod tests {
 
     fn request_headers(from: &HeaderMap, downstream: &Downstream<'_>) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        forwarded(from, downstream, |name, value| {
+        forwarded(from, &Outline::of(from), downstream, |name, value| {
             headers.append(name, HeaderValue::from_bytes(value).expect("valid"));
         });
         headers

@@ -18,6 +18,7 @@ pub mod hangup;
 pub mod headers;
 pub mod held;
 pub mod listener;
+pub mod outline;
 pub mod refusals;
 pub mod threads;
 pub mod tunnel;

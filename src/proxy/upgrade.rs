@@ -3,9 +3,8 @@
 use std::io;
 use std::rc::Rc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Response, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
@@ -13,6 +12,7 @@ use super::body::ResponseBody;
 use super::error::ProxyError;
 use super::headers::{clean_response, has_token};
 use super::listener;
+use super::outline::Outline;
 use super::tunnel;
 use super::upstream::Connection;
 use super::upstream::head::Head;
@@ -25,20 +25,25 @@ pub struct Tunnel(OnUpgrade);
 
 /// Whether the request asks for a WebSocket. Other upgrades (`h2c` above all) are not asked for on the client's behalf: the
 /// header is hop-by-hop and does not go on. One with a body, or by another method than GET, is refused.
-pub fn wanted(request: &mut Request<Incoming>) -> Result<Option<Tunnel>, ProxyError> {
-    let headers = request.headers();
-    if !headers.contains_key(UPGRADE)
-        || request.version() != Version::HTTP_11
+pub fn wanted(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+    outline: &Outline<'_>,
+    extensions: &mut Extensions,
+) -> Result<Option<Tunnel>, ProxyError> {
+    if !outline.upgrade
+        || version != Version::HTTP_11
         || !has_token(headers, &CONNECTION, "upgrade")
         || !has_token(headers, &UPGRADE, "websocket")
     {
         return Ok(None);
     }
-    let has_body = headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|l| l != "0");
-    if request.method() != Method::GET || has_body {
+    let has_body = outline.transfer_encoding || headers.get(CONTENT_LENGTH).is_some_and(|l| l != "0");
+    if method != Method::GET || has_body {
         return Err(ProxyError::BadUpgrade);
     }
-    Ok(Some(Tunnel(hyper::upgrade::on(request))))
+    Ok(extensions.remove().map(Tunnel))
 }
 
 /// Answers the backend's 101 to the client and couples the two connections. The tunnel holds its lease, and nothing of any

@@ -1,11 +1,12 @@
 //! The head of a response, read strictly: what could be understood two ways is refused.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::proxy::headers::is_hop_by_hop;
 
 /// The largest head, in bytes.
 const MAX_HEAD: usize = 256 * 1024;
@@ -20,6 +21,8 @@ pub struct Head {
     pub status: StatusCode,
     /// Its headers as sent, hop-by-hop ones too, but for a plain `Connection: keep-alive`.
     pub headers: HeaderMap,
+    /// Whether any of them is hop-by-hop.
+    pub hop_by_hop: bool,
     /// How the body ends.
     pub length: Length,
     /// Whether the connection can serve again.
@@ -65,100 +68,134 @@ pub enum HeadError {
 
 /// Takes a head off what was read, once it is whole. `answers_head` says that the request was a HEAD.
 pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<Head>, HeadError> {
-    let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut response, unread, &mut storage)
-        .map_err(HeadError::Malformed)?;
-    let httparse::Status::Complete(end) = parsed else {
-        return if unread.len() > MAX_HEAD { Err(HeadError::TooLarge) } else { Ok(None) };
-    };
+    let Some(end) = end(unread)? else { return incomplete(unread).map(|()| None) };
     if end > MAX_HEAD {
         return Err(HeadError::TooLarge);
     }
-    if has_bare_line_feed(&unread[..end]) {
-        return Err(HeadError::BareLineFeed);
+    // Taken off first, so that names and values can be read as slices of it and no byte is copied.
+    let bytes = unread.split_to(end).freeze();
+    let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut response, &bytes, &mut storage)
+        .map_err(HeadError::Malformed)?;
+    if parsed != httparse::Status::Complete(end) {
+        // Empty lines in front of it, and nothing else.
+        return Err(HeadError::Malformed(httparse::Error::Status));
     }
     let code = response.code.unwrap_or_default();
     let status = StatusCode::from_u16(code).map_err(|_| HeadError::Status(code))?;
     let old = response.version == Some(0);
-    // Where names and values lie, so that the buffer can be taken and sliced.
-    let base = unread.as_ptr() as usize;
-    let mut fields = Vec::with_capacity(response.headers.len());
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
+    let mut framing = Framing::default();
     for header in &*response.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes())
             .map_err(|_| HeadError::Malformed(httparse::Error::HeaderName))?;
-        // An empty value lies nowhere in particular.
-        let begin = if header.value.is_empty() { 0 } else { header.value.as_ptr() as usize - base };
-        fields.push((name, begin..begin + header.value.len()));
-    }
-    let bytes = unread.split_to(end).freeze();
-    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, place) in fields {
-        // What nearly every backend says, and what goes no further.
-        if name == CONNECTION && bytes[place.clone()].eq_ignore_ascii_case(b"keep-alive") {
+        if !framing.note(&name, header.value)? {
             continue;
         }
-        headers.append(name, value(&bytes, place)?);
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value))
+            .map_err(|_| HeadError::Malformed(httparse::Error::HeaderValue))?;
+        headers.append(name, value);
     }
-    let length = length(status, &headers, old, answers_head)?;
+    let length = framing.length(status, old, answers_head)?;
     // One that announces a body where none may be could send it all the same, in front of the next answer.
-    let announces = headers.contains_key(TRANSFER_ENCODING)
-        || (status == StatusCode::NO_CONTENT && headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0"));
+    let announces = framing.chunked
+        || (status == StatusCode::NO_CONTENT && framing.content_length.is_some_and(|length| length > 0));
     let suspicious = announces && (status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED);
-    let keep_alive = !old && !suspicious && length != Length::UntilClose && !asks_to_close(&headers);
-    Ok(Some(Head { status, headers, length, keep_alive }))
+    let keep_alive = !old && !suspicious && !framing.close && length != Length::UntilClose;
+    Ok(Some(Head { status, headers, hop_by_hop: framing.hop_by_hop, length, keep_alive }))
 }
 
-/// A slice of the head as a value; no byte is copied.
-fn value(bytes: &Bytes, place: Range<usize>) -> Result<HeaderValue, HeadError> {
-    HeaderValue::from_maybe_shared(bytes.slice(place)).map_err(|_| HeadError::Malformed(httparse::Error::HeaderValue))
-}
-
-/// httparse takes a bare line feed for the end of a line; others may not.
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
-}
-
-/// RFC 9112, 6.3.
-fn length(status: StatusCode, headers: &HeaderMap, old: bool, answers_head: bool) -> Result<Length, HeadError> {
-    let content_length = content_length(headers)?;
-    let chunked = chunked(headers)?;
-    if chunked && (old || content_length.is_some()) {
-        return Err(HeadError::TransferEncoding);
+/// Where the head ends, if it does: after an empty line. httparse takes a bare line feed for the end of a line; others may not.
+fn end(unread: &[u8]) -> Result<Option<usize>, HeadError> {
+    let mut before = None;
+    for at in memchr::memchr_iter(b'\n', unread) {
+        if at == 0 || unread[at - 1] != b'\r' {
+            return Err(HeadError::BareLineFeed);
+        }
+        if before == Some(at - 1) {
+            return Ok(Some(at + 1));
+        }
+        before = Some(at + 1);
     }
-    if answers_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
-        return Ok(Length::Exactly(0));
-    }
-    Ok(match (chunked, content_length) {
-        (true, _) => Length::Chunked,
-        (false, Some(length)) => Length::Exactly(length),
-        (false, None) => Length::UntilClose,
-    })
+    Ok(None)
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
-    let mut values = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let digits = value.as_bytes();
-    if values.next().is_some() || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+/// What has no end yet may be no head at all.
+fn incomplete(unread: &[u8]) -> Result<(), HeadError> {
+    if unread.len() > MAX_HEAD {
+        return Err(HeadError::TooLarge);
+    }
+    let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, unread, &mut storage) {
+        Ok(httparse::Status::Partial) => Ok(()),
+        // Every line feed has been seen by now.
+        Ok(httparse::Status::Complete(_)) => Err(HeadError::BareLineFeed),
+        Err(error) => Err(HeadError::Malformed(error)),
+    }
+}
+
+/// What the headers say of the body's end and of the connection (RFC 9112, 6 and 9), taken down as they pass.
+#[derive(Debug, Default)]
+struct Framing {
+    content_length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    hop_by_hop: bool,
+}
+
+impl Framing {
+    /// Takes note of a header; false for one that is dropped at once.
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, HeadError> {
+        if !is_hop_by_hop(name) {
+            if *name == CONTENT_LENGTH && self.content_length.replace(number(value)?).is_some() {
+                return Err(HeadError::ContentLength);
+            }
+            return Ok(true);
+        }
+        if *name == CONNECTION {
+            // What nearly every backend says, and what goes no further.
+            if value.eq_ignore_ascii_case(b"keep-alive") {
+                return Ok(false);
+            }
+            self.close |= value.split(|byte| *byte == b',').any(|o| o.trim_ascii().eq_ignore_ascii_case(b"close"));
+        } else if *name == TRANSFER_ENCODING
+            && (std::mem::replace(&mut self.chunked, true) || !value.eq_ignore_ascii_case(b"chunked"))
+        {
+            return Err(HeadError::TransferEncoding);
+        }
+        self.hop_by_hop = true;
+        Ok(true)
+    }
+
+    /// RFC 9112, 6.3.
+    fn length(&self, status: StatusCode, old: bool, answers_head: bool) -> Result<Length, HeadError> {
+        if self.chunked && (old || self.content_length.is_some()) {
+            return Err(HeadError::TransferEncoding);
+        }
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if answers_head || bodiless || status.is_informational() {
+            return Ok(Length::Exactly(0));
+        }
+        Ok(match (self.chunked, self.content_length) {
+            (true, _) => Length::Chunked,
+            (false, Some(length)) => Length::Exactly(length),
+            (false, None) => Length::UntilClose,
+        })
+    }
+}
+
+/// One number, in digits and nothing else.
+fn number(digits: &[u8]) -> Result<u64, HeadError> {
+    if digits.is_empty() {
         return Err(HeadError::ContentLength);
     }
-    value.to_str().ok().and_then(|text| text.parse().ok()).map(Some).ok_or(HeadError::ContentLength)
-}
-
-fn chunked(headers: &HeaderMap) -> Result<bool, HeadError> {
-    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(false) };
-    if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(HeadError::TransferEncoding);
-    }
-    Ok(true)
-}
-
-fn asks_to_close(headers: &HeaderMap) -> bool {
-    headers.contains_key(CONNECTION) && crate::proxy::headers::has_token(headers, &CONNECTION, "close")
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10).ok_or(HeadError::ContentLength)?;
+        number.checked_mul(10).and_then(|number| number.checked_add(digit.into())).ok_or(HeadError::ContentLength)
+    })
 }
 
 #[cfg(test)]
