@@ -4,9 +4,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::backend::{Backend, ok};
-use crate::support::eventually;
 use crate::support::front::{HOST, builder, get, post};
 use crate::support::raw::Raw;
+use crate::support::{PATIENCE, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -26,7 +26,7 @@ fn gated() -> (Backend, mpsc::Receiver<String>, mpsc::Sender<()>) {
             }
             if request.start.contains("/held") || request.start.contains("/wait") {
                 told.send(request.start.clone()).expect("the test waits");
-                let opened = gate.lock().expect("no panic").recv_timeout(SOON).is_ok();
+                let opened = gate.lock().expect("no panic").recv_timeout(PATIENCE).is_ok();
                 raw.body(&mut request, false).expect("a body");
                 let answer = if request.start.contains("/held") { b"2\r\nok\r\n0\r\n\r\n".to_vec() } else { ok("ok") };
                 if !opened || !raw.try_send(&answer) {

@@ -1,4 +1,4 @@
-//! HTTP_PITFALLS 8: every wait has an end. Lower bounds are strict, upper ones generous.
+//! HTTP_PITFALLS 8: every wait has an end. Upper bounds are generous, and so are lower ones where a wait may begin before it is timed.
 
 use std::sync::mpsc;
 use std::thread::sleep;
@@ -32,7 +32,7 @@ fn mute() -> Backend {
 #[test]
 fn rule_8_a_head_has_to_come_in_time_however_it_trickles() {
     let backend = Backend::saying("ok");
-    let site = builder(&backend, "").root("client: {request_head: 300ms, keep_alive: 60s}\n").start();
+    let site = builder(&backend, "").root("client: {request_head: 1s, keep_alive: 60s}\n").start();
     // The first, and one after an answer; in one piece, and byte by byte.
     for second in [false, true] {
         for piece in ["GET / HTTP/1.1\r\nHost:", ""] {
@@ -58,7 +58,7 @@ fn rule_8_a_head_has_to_come_in_time_however_it_trickles() {
                 assert!(client.rest().unwrap_or_default().is_empty());
                 trickle.join().expect("no panic");
             });
-            assert!(took >= ms(300) && took < SOON, "second: {second}, {piece:?}: {took:?}");
+            assert!(took >= ms(500) && took < SOON, "second: {second}, {piece:?}: {took:?}");
         }
     }
 }
@@ -67,15 +67,15 @@ fn rule_8_a_head_has_to_come_in_time_however_it_trickles() {
 fn rule_8_an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let backend = Backend::answering(|request| {
         if request.start.contains("/slow") {
-            sleep(ms(600));
+            sleep(ms(1500));
         }
         ok("ok")
     });
-    let site = builder(&backend, "").root("client: {request_head: 60s, keep_alive: 200ms}\n").start();
+    let site = builder(&backend, "").root("client: {request_head: 60s, keep_alive: 1s}\n").start();
     let mut client = site.connect();
     assert_eq!(client.ask(get("/slow", "")).status(), 200);
     let (closed, took) = timed(|| client.is_closed_within(SOON));
-    assert!(closed && took >= ms(200), "{took:?}");
+    assert!(closed && took >= ms(500), "{took:?}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn rule_8_a_backend_that_does_not_take_an_upload_is_at_fault() {
         let (answer, took) = endless_upload(&site);
         assert_eq!(answer.status(), 504, "{timeouts}");
         assert_eq!(answer.header("proxy-status"), Some("tidegate; error=http_response_timeout; fault=upstream"));
-        assert!(took >= ms(1000) && took < SOON, "{timeouts}: {took:?}");
+        assert!(took >= ms(500) && took < SOON, "{timeouts}: {took:?}");
         drop(told);
     }
 }

@@ -394,7 +394,8 @@ fn the_status_reads_like_this() {
         site.get("shop.localhost", "/");
     }
     // An answer is counted after it was sent.
-    eventually("ten", || (site.status()["services"][0]["requests"] == 10).then_some(()));
+    let requests = |version: &str| site.version(version)["requests"].clone();
+    eventually("ten", || (requests("shop-001") == 9 && requests("shop-002") == 1).then_some(()));
     site.write_service("blog", "domains: example.com\n");
     eventually("the error", || (!site.rejected().is_empty()).then_some(()));
     let output = tidegate().arg("status").arg("--config").arg(site.root()).output().expect("run");

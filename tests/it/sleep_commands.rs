@@ -196,7 +196,7 @@ fn wake_says_why_a_version_does_not_come_up_and_tries_it_again_when_asked() {
     assert!(began.elapsed() < Duration::from_millis(15_500), "each is tried at once: {:?}", began.elapsed());
     let failed = site.version("shop-001");
     assert_eq!((&failed["state"], &failed["backoff_ms"]), (&json!("failed"), &json!(16_000)));
-    assert_eq!(failed["why"].as_str().expect("a reason"), failed["wakes"][5]["failed"]);
+    assert_eq!(failed["why"].as_str().expect("a reason"), failed["wakes"][4]["failed"]);
     let shown = line(&site, "shop-001");
     let why = "exited before it was ready: exit code 3 ... (not tried again for 16.0s)";
     assert!(shown.ends_with(why), "{shown}");
