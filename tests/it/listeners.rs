@@ -10,6 +10,13 @@ use crate::support::ports::{own_address, ports};
 use crate::support::raw::Raw;
 use crate::support::site::Site;
 
+/// Stops listening, for certain: what another test starts just then has a copy of the socket until it has become its program.
+fn leave(listener: TcpListener) {
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    eventually("the end of listening", || std::net::TcpStream::connect(address).is_err().then_some(()));
+}
+
 /// An edit of `listen` that is refused, for an address is taken, and a way to have it tried again that is no edit.
 fn assert_tries_again(order: impl FnOnce(&Site)) {
     let fleet = Fleet::of("shop", 1);
@@ -21,7 +28,7 @@ fn assert_tries_again(order: impl FnOnce(&Site)) {
     assert!(error.contains(&format!("tidegate.yaml:1:30: cannot listen on {taken}")), "{error}");
     assert_eq!(site.listen(), [format!("http://{}", site.http())]);
     assert_eq!(site.get("shop.localhost", "/").text(), "shop-001", "the old state serves on");
-    drop(stranger);
+    leave(stranger);
     order(&site);
     eventually("the address", || (site.listen().len() == 2).then_some(()));
     assert_eq!(Raw::connect(taken).get("shop.localhost", "/").text(), "shop-001");
@@ -149,7 +156,7 @@ fn a_version_that_never_came_into_force_may_still_change() {
     site.write_service("shop", &yaml(&second.url()));
     site.reload();
     assert_eq!(site.rejected().len(), 1, "{:?}", site.rejected());
-    drop(stranger);
+    leave(stranger);
     site.reload();
     assert_eq!(site.rejected(), Vec::<String>::new());
     assert_eq!(site.get("shop.localhost", "/").text(), "second");
