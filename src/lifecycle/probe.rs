@@ -210,8 +210,14 @@ mod tests {
 
     use super::*;
 
+    /// The deadline of what never happens.
     fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(300)
+        Instant::now() + Duration::from_secs(1)
+    }
+
+    /// The deadline of what happens, also on a busy machine.
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     /// A server that answers each connection with the next of `answers`.
@@ -235,9 +241,9 @@ mod tests {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("loopback");
         let address = socket.local_addr().expect("bound");
-        let refused = probe(address, None, soon()).await.expect_err("it does not listen yet");
+        let refused = probe(address, None, late()).await.expect_err("it does not listen yet");
         assert!(matches!(refused, NotReady::Connect { .. }), "{refused}");
-        let (ready, listener) = tokio::join!(until_ready(address, &Readiness::Port, soon()), async {
+        let (ready, listener) = tokio::join!(until_ready(address, &Readiness::Port, late()), async {
             sleep(Duration::from_millis(20)).await;
             socket.listen(1)
         });
@@ -256,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn a_path_is_ready_once_it_answers_2xx_or_3xx() {
         let address = answering(&["HTTP/1.1 503 Busy\r\n\r\n", "HTTP/1.0 204\r\n\r\n"]).await;
-        let ready = until_ready(address, &Readiness::Http("/healthz".into()), soon()).await;
+        let ready = until_ready(address, &Readiness::Http("/healthz".into()), late()).await;
         assert!(ready.is_ok(), "{ready:?}");
     }
 
@@ -265,9 +271,9 @@ mod tests {
         let address = answering(&["HTTP/1.1 404 Not Found\r\n\r\n", "SSH-2.0-OpenSSH_9.7\r\n"]).await;
         let path = Readiness::Http("/healthz".into());
         let question = Question::new(&path, &address);
-        let error = probe(address, question.as_ref(), soon()).await.expect_err("404 is not ready").to_string();
+        let error = probe(address, question.as_ref(), late()).await.expect_err("404 is not ready").to_string();
         assert!(error.contains("GET /healthz") && error.contains("404"), "{error}");
-        let error = probe(address, question.as_ref(), soon()).await.expect_err("SSH is not HTTP");
+        let error = probe(address, question.as_ref(), late()).await.expect_err("SSH is not HTTP");
         assert!(matches!(error, NotReady::NoAnswer { .. }), "{error}");
     }
 
@@ -289,11 +295,12 @@ mod tests {
         let endpoints = [on("localhost", first.local_addr().expect("bound")), on("localhost", second)];
         let error = until_all_ready(&endpoints, &Readiness::Port, soon()).await.expect_err("one does not listen");
         assert!(matches!(error, NotReady::Connect { address, .. } if address.port() == second.port()), "{error}");
-        let (ready, listener) = tokio::join!(until_all_ready(&endpoints, &Readiness::Port, soon()), async {
+        let (ready, listener) = tokio::join!(until_all_ready(&endpoints, &Readiness::Port, late()), async {
             sleep(Duration::from_millis(20)).await;
             socket.listen(1)
         });
-        assert!(ready.expect("both listen") >= 3 && listener.is_ok());
+        // One each, and one more for each time that the second refused, which a busy machine may come too late for.
+        assert!(ready.expect("both listen") >= 2 && listener.is_ok());
     }
 
     #[tokio::test]
@@ -308,13 +315,13 @@ mod tests {
     async fn a_server_sees_a_probe_end_without_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let (ready, seen) = tokio::join!(until_ready(address, &Readiness::Port, soon()), async {
+        let (ready, seen) = tokio::join!(until_ready(address, &Readiness::Port, late()), async {
             let (mut stream, _) = listener.accept().await.expect("a probe");
             stream.read(&mut [0; 16]).await.map_err(|error| error.kind())
         });
         assert_eq!((ready.expect("it listens"), seen), (1, Ok(0)));
         let path = Readiness::Http("/".into());
-        let (ready, seen) = tokio::join!(until_ready(address, &path, soon()), async {
+        let (ready, seen) = tokio::join!(until_ready(address, &path, late()), async {
             let (mut stream, _) = listener.accept().await.expect("a probe");
             let length = stream.read(&mut [0; 1024]).await.expect("a request");
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup").await.expect("the probe listens");

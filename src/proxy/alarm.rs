@@ -199,7 +199,7 @@ mod tests {
                 let outcome = alarms.within(Some(limit), std::future::pending::<()>()).await;
                 let took = begun.elapsed();
                 assert_eq!(outcome, Err(Elapsed));
-                assert!(took >= limit && took < limit + Duration::from_secs(2), "{millis} ms took {took:?}");
+                assert!(took >= limit && took < limit + Duration::from_secs(20), "{millis} ms took {took:?}");
             }
             assert_eq!(alarms.within(Some(TICK), std::future::ready(7)).await, Ok(7));
             assert!(alarms.slots.borrow().is_empty());

@@ -19,7 +19,7 @@ use std::{
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use places::Places;
@@ -54,6 +54,8 @@ pub struct Watcher {
     armed: BTreeMap<PathBuf, Option<(u64, u64)>>,
     fingerprint: u64,
     look_every: Duration,
+    /// When they were looked at last; a wait that is cancelled does not put the next look off.
+    looked: Instant,
     /// A change was noticed and not reported yet; it survives a `next_change` that was cancelled while it waited for quiet.
     pending: bool,
 }
@@ -94,7 +96,8 @@ impl Watcher {
     fn start(set: WatchSet, shared: Arc<Shared>, inotify: Option<RecommendedWatcher>, poll: Duration) -> Self {
         let look_every = if inotify.is_some() { SAFETY_NET } else { poll };
         let armed = BTreeMap::new();
-        let mut watcher = Self { set, shared, inotify, armed, fingerprint: 0, look_every, pending: true };
+        let mut watcher =
+            Self { set, shared, inotify, armed, fingerprint: 0, look_every, looked: Instant::now(), pending: true };
         watcher.arm();
         watcher
     }
@@ -130,11 +133,12 @@ impl Watcher {
         self.look_every != SAFETY_NET
     }
 
-    async fn noticed(&self) {
+    async fn noticed(&mut self) {
         loop {
             tokio::select! {
                 () = self.shared.signal.notified() => return,
-                () = sleep(self.look_every) => {
+                () = sleep_until(self.looked + self.look_every) => {
+                    self.looked = Instant::now();
                     if Places::trace(&self.set).fingerprint() != self.fingerprint {
                         return;
                     }
@@ -167,6 +171,7 @@ impl Watcher {
             places = now;
         }
         self.fingerprint = places.fingerprint();
+        self.looked = Instant::now();
     }
 
     fn move_watches(&mut self, places: &Places) {
@@ -293,7 +298,7 @@ mod tests {
                 2 => std::fs::write(services.join("shop.yaml"), "a").unwrap(),
                 _ => std::fs::remove_file(&file).unwrap(),
             }
-            tokio::time::timeout(Duration::from_secs(10), watcher.next_change()).await.expect("the edit is found");
+            tokio::time::timeout(Duration::from_secs(60), watcher.next_change()).await.expect("the edit is found");
         }
     }
 
@@ -311,7 +316,7 @@ mod tests {
 
         std::fs::write(&file, "b").unwrap();
         let changed =
-            tokio::time::timeout(Duration::from_secs(10), watcher.next_change()).await.expect("still watched");
+            tokio::time::timeout(Duration::from_secs(60), watcher.next_change()).await.expect("still watched");
         assert_eq!(changed.paths.len(), 1);
     }
 
@@ -324,17 +329,19 @@ mod tests {
         watcher.next_change().await;
 
         std::fs::write(&file, "b").unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !watcher.pending {
             assert!(Instant::now() < deadline, "the write was never noticed");
             // Less than the quiet time, so that every one of these is cancelled.
             drop(tokio::time::timeout(QUIET / 4, watcher.next_change()).await);
         }
-        let changed = tokio::time::timeout(Duration::from_secs(10), watcher.next_change()).await.expect("reported");
-        assert_eq!(changed.paths.len(), 1);
+        let changed = tokio::time::timeout(Duration::from_secs(60), watcher.next_change()).await.expect("reported");
+        // A look at the files, where inotify cannot be had, does not say which.
+        assert!(changed.paths.len() == 1 || watcher.polls(), "{changed:?}");
     }
 
-    #[tokio::test]
+    // On a clock of its own: on that of the machine, a pause of somebody else's would be quiet.
+    #[tokio::test(start_paused = true)]
     async fn a_steady_stream_of_events_does_not_put_the_change_off_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let mut watcher = polling(WatchSet::new().folder(folder.path()));
@@ -346,7 +353,7 @@ mod tests {
         let stream = async {
             loop {
                 shared.signal.notify_one();
-                tokio::task::yield_now().await;
+                tokio::time::advance(QUIET / 4).await;
             }
         };
         tokio::select! {

@@ -12,7 +12,6 @@ use std::{
     path::Path,
     rc::Rc,
     thread,
-    time::Duration,
 };
 
 use http::StatusCode;
@@ -61,14 +60,14 @@ impl Control {
                 port.await.unwrap();
             });
         });
-        let port = started.recv_timeout(Duration::from_secs(10)).expect("it starts");
+        let port = started.recv_timeout(crate::support::PATIENCE).expect("it starts");
         Self { port, stop: Some(stop), thread: Some(thread) }
     }
 
     /// The status line and the body of the answer to these bytes on the port.
     fn port(&self, request: &str) -> (String, String) {
         let stream = TcpStream::connect(self.port).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
         let answer = exchange(stream, request);
         split(&answer)
     }
@@ -321,7 +320,7 @@ fn the_end_lets_answers_finish_and_idle_connections_go() {
     let folder = tempfile::tempdir().unwrap();
     let control = Control::start(&folder.path().join("a.sock"), None);
     let mut idle = TcpStream::connect(control.port).unwrap();
-    idle.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    idle.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     idle.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut first = [0; 15];
     idle.read_exact(&mut first).unwrap();

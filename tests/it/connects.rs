@@ -108,13 +108,13 @@ fn at_most_128_connects_are_in_progress_and_everybody_gets_a_turn() {
         client.send(get("/", ""));
     }
     let mut most = 0;
-    eventually("all to have asked", || {
+    // A few are in the backend's queue already.
+    eventually("all to have asked, and as many as may to connect", || {
         most = most.max(connecting(address.port()));
-        (site.version("app-001")["in_flight"] == 200).then_some(())
+        (site.version("app-001")["in_flight"] == 200 && most >= 100).then_some(())
     });
     most = most.max(connecting(address.port()));
-    // A few are in the backend's queue already.
-    assert!((100..=128).contains(&most), "{most} connects at a time");
+    assert!(most <= 128, "{most} connects at a time");
     // Room for all: what was not heard the first time comes again after a second.
     SockRef::from(&listener).listen(1024).expect("listen");
     let backend = Backend::answering_on(listener, |_| ok("ok"));

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tidegate::lifecycle::ports::PortGuard;
 
-use crate::support::eventually;
 use crate::support::ports::ports;
 use crate::support::raw::{Message, Raw};
 use crate::support::site::tidegate;
 use crate::support::websocket::{self, BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, frame_with};
+use crate::support::{PATIENCE, eventually};
 
 /// A running demo named hello-007; killed when dropped.
 struct Demo {
@@ -88,14 +88,14 @@ fn answers_slowly_and_streams_when_told_so() {
     assert!(asked.elapsed() >= Duration::from_millis(120));
 
     let mut raw = demo.connect();
-    let mut message = raw.send("GET /stream?chunks=3&ms=200 HTTP/1.1\r\nHost: a\r\n\r\n").head();
+    let mut message = raw.send("GET /stream?chunks=3&ms=1000 HTTP/1.1\r\nHost: a\r\n\r\n").head();
     assert_eq!(message.header("transfer-encoding"), Some("chunked"));
     assert_eq!(raw.line().expect("a size"), "D");
     assert_eq!(raw.line().expect("a chunk"), "chunk 1 of 3\n");
     let first = Instant::now();
     raw.body(&mut message, true).expect("the other chunks");
     assert_eq!(message.text(), "chunk 2 of 3\nchunk 3 of 3\n");
-    assert!(first.elapsed() >= Duration::from_millis(200), "the first chunk does not wait for the others");
+    assert!(first.elapsed() >= Duration::from_millis(500), "the first chunk does not wait for the others");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn fails_aborts_and_exits_when_told_so() {
     let mut raw = demo.connect();
     raw.send("GET /exit?code=7 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(demo.exit_code(), Some(7));
-    assert!(raw.is_closed_within(Duration::from_secs(2)), "without an answer");
+    assert!(raw.is_closed_within(PATIENCE), "without an answer");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_websocket_echoes_every_kind_of_message() {
     assert_eq!(websocket::read(&mut raw).expect("an echo"), (TEXT, "grüße".as_bytes().to_vec()));
     raw.send(frame(CLOSE, b"\x03\xe8bye"));
     assert_eq!(websocket::read(&mut raw).expect("a close"), (CLOSE, b"\x03\xe8".to_vec()));
-    assert!(raw.is_closed_within(Duration::from_secs(2)));
+    assert!(raw.is_closed_within(PATIENCE));
 }
 
 #[test]

@@ -221,24 +221,24 @@ fn a_version_that_does_not_come_up_in_time_is_a_504() {
 #[test]
 fn a_request_waits_no_longer_altogether_than_a_start_may_take() {
     let version = |name: &str| {
-        let start = "start: {timeout: 2s}, stop: {grace: 100ms}";
+        let start = "start: {timeout: 8s}, stop: {grace: 100ms}";
         format!("versions:\n  {name}: {{command: {}, cwd: .., {start}}}\n", command())
     };
     let site = Site::new().service("app", &version("app-001")).start();
     let mut client = site.connect();
     let began = Instant::now();
     client.send(get("/", ""));
-    eventually("half of the time", || (began.elapsed() > Duration::from_secs(1)).then_some(()));
+    eventually("half of the time", || (began.elapsed() > Duration::from_secs(4)).then_some(()));
     site.edit_service("app", &version("app-002"));
     let answer = client.response();
     assert_eq!(answer.status(), 504, "{}", answer.text());
     assert!(answer.text().contains("app-002"), "it went on to the other one: {}", answer.text());
-    assert!(began.elapsed() < Duration::from_millis(2900), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(11_500), "not 8 s once more: {:?}", began.elapsed());
 }
 
 #[test]
 fn a_client_that_stops_within_its_body_is_not_waited_for() {
-    let site = site("timeouts: {idle: 500ms}", "");
+    let site = site("timeouts: {idle: 2s}", "");
     let mut client = site.connect();
     let answer = client.ask(post("/post", "Content-Length: 5\r\n") + "hel");
     assert_eq!(answer.status(), 408, "{}", answer.text());
@@ -247,7 +247,7 @@ fn a_client_that_stops_within_its_body_is_not_waited_for() {
     let large = bytes(6_000_000);
     let client = sends(&site, with_length(&large));
     waiting(&site, 1);
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(3500));
     go(&site);
     let answer = client.join().expect("an answer");
     assert_eq!((answer.status(), answer.text()), (200, said(&large)));
@@ -303,10 +303,10 @@ fn who_finds_the_line_full_is_told_when_to_come_again() {
 /// A version that is up and has its hands full is no version that did not start.
 #[test]
 fn a_turn_that_does_not_come_in_time_is_a_503() {
-    let site = site("", "    max_concurrency: 1\n    start: {timeout: 2s}\n");
+    let site = site("", "    max_concurrency: 1\n    start: {timeout: 6s}\n");
     go(&site);
     assert_eq!(site.connect().ask(get("/", "")).status(), 200);
-    let first = sends(&site, get("/long", "X-Pause-Ms: 4000\r\n").into());
+    let first = sends(&site, get("/long", "X-Pause-Ms: 10000\r\n").into());
     eventually("the first", || (ledger(&site).len() == 2).then_some(()));
     let second = site.connect().ask(get("/waits", ""));
     assert_eq!(second.status(), 503, "{}", second.text());
@@ -315,7 +315,7 @@ fn a_turn_that_does_not_come_in_time_is_a_503() {
     assert_eq!(timing(&second), ["queue"]);
     assert_eq!(first.join().expect("an answer").status(), 200);
     // In time, it gets its turn, and says how long it waited for it.
-    let first = sends(&site, get("/short", "X-Pause-Ms: 300\r\n").into());
+    let first = sends(&site, get("/short", "X-Pause-Ms: 3000\r\n").into());
     eventually("the first", || (ledger(&site).len() == 3).then_some(()));
     let second = site.connect().ask(get("/waits", ""));
     assert_eq!((second.status(), &timing(&second)[..2]), (200, &["app".to_owned(), "queue".to_owned()][..]));
@@ -323,7 +323,7 @@ fn a_turn_that_does_not_come_in_time_is_a_503() {
 }
 
 const IGNORE: &str =
-    "    sleep: {stop_after: 1s, ignore: {paths: [/healthz], user_agents: [\"*Robot*\"], status: 204}}\n";
+    "    sleep: {stop_after: 4s, ignore: {paths: [/healthz], user_agents: [\"*Robot*\"], status: 204}}\n";
 
 #[test]
 fn what_is_ignored_neither_wakes_a_version_nor_keeps_it_awake() {

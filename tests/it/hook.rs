@@ -1,8 +1,7 @@
 //! Versions that commands start and stop.
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,10 +14,10 @@ use tidegate::lifecycle::provider::hook::{HookInstance, HookProvider};
 use tidegate::model::version::{Endpoint, HookSpec, Readiness, Start, Stop};
 
 use crate::process::{TIDEGATE, version, within};
-use crate::support::eventually;
 use crate::support::ports::ports;
-use crate::support::process::is_alive;
+use crate::support::process::{is_alive, write_program};
 use crate::support::site::Site;
+use crate::support::{PATIENCE, eventually};
 
 /// Asked so often in tests.
 const STATUS_EVERY: Duration = Duration::from_millis(50);
@@ -71,8 +70,7 @@ impl Hook {
         let path = self.path().join(name);
         let text =
             format!("#!/bin/sh\ncd {}\necho {name} $TIDEGATE_VERSION >> ledger\n{script}\n", self.path().display());
-        fs::write(&path, text).expect("write");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        write_program(&path, &text);
         Box::new([path.to_str().expect("UTF-8").to_owned()])
     }
 
@@ -86,7 +84,7 @@ impl Hook {
     }
 
     async fn start(&self) -> HookInstance {
-        self.try_start(20_000).await.expect("it can be started")
+        self.try_start(60_000).await.expect("it can be started")
     }
 
     /// What the scripts did, each once.
@@ -116,7 +114,7 @@ async fn a_daemon_comes_up_without_holding_up_the_start_and_the_stop_command_end
     let hook = Hook::daemon();
     let mut instance = hook.start().await;
     let readiness = Readiness::Http("/healthz".into());
-    instance.ready(&Start { timeout: Duration::from_secs(20), ready: readiness }).await.expect("ready");
+    instance.ready(&Start { timeout: PATIENCE, ready: readiness }).await.expect("ready");
     let pid = hook.pid();
     assert!(is_alive(pid), "the command has ended, and its daemon has not");
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("alive");
@@ -132,12 +130,12 @@ async fn a_daemon_comes_up_without_holding_up_the_start_and_the_stop_command_end
 async fn what_runs_already_is_adopted() {
     let hook = Hook::daemon().with_status();
     let mut first = hook.start().await;
-    first.ready(&within(20_000)).await.expect("ready");
+    first.ready(&within(60_000)).await.expect("ready");
     // As with a kill of tidegate: it goes on running.
     drop(first);
     assert!(is_alive(hook.pid()));
     let mut second = hook.start().await;
-    second.ready(&within(20_000)).await.expect("ready");
+    second.ready(&within(60_000)).await.expect("ready");
     assert_eq!(hook.ledger(), ["status shop-003", "start shop-003", "status shop-003"]);
     second.stop(&Stop::default()).await;
 }
@@ -145,7 +143,7 @@ async fn what_runs_already_is_adopted() {
 #[tokio::test]
 async fn a_start_that_fails_shows_its_code_and_its_last_lines() {
     let hook = Hook::new("echo pulling; echo 'no such image' >&2; exit 3");
-    let error = hook.try_start(20_000).await.expect_err("it fails").to_string();
+    let error = hook.try_start(60_000).await.expect_err("it fails").to_string();
     assert!(error.contains("`hook.start` failed: exit code 3"), "{error}");
     assert!(error.contains("\n  pulling") && error.contains("\n  no such image"), "{error}");
     assert_eq!(hook.ledger(), ["start shop-003", "stop shop-003"], "what it had done is undone");
@@ -155,7 +153,7 @@ async fn a_start_that_fails_shows_its_code_and_its_last_lines() {
 #[tokio::test]
 async fn a_start_that_fails_half_way_leaves_nothing_running() {
     let hook = Hook::new("setsid sleep 1000 > /dev/null 2>&1 &\necho $! > pid\nexit 3");
-    let error = hook.try_start(20_000).await.expect_err("it fails").to_string();
+    let error = hook.try_start(60_000).await.expect_err("it fails").to_string();
     assert!(error.contains("`hook.start` failed: exit code 3") && !error.contains("hook.stop"), "{error}");
     let pid = hook.pid();
     eventually("the end", || (!is_alive(pid)).then_some(()));
@@ -165,7 +163,7 @@ async fn a_start_that_fails_half_way_leaves_nothing_running() {
 async fn a_command_that_is_missing_is_named() {
     let mut hook = Hook::new("");
     hook.spec.start = Box::new(["tidegate-no-such-program".to_owned()]);
-    let error = hook.try_start(20_000).await.expect_err("missing");
+    let error = hook.try_start(60_000).await.expect_err("missing");
     assert!(matches!(&error, StartError::NotFound { program } if program == "tidegate-no-such-program"), "{error}");
 }
 
@@ -173,8 +171,8 @@ async fn a_command_that_is_missing_is_named() {
 async fn a_start_that_takes_too_long_is_killed_with_its_group() {
     let hook = Hook::new("echo waiting for the database\nsleep 1000 &\necho $! > pid\nwait");
     let began = Instant::now();
-    let error = hook.try_start(500).await.expect_err("it hangs").to_string();
-    assert!(began.elapsed() < Duration::from_secs(5));
+    let error = hook.try_start(3_000).await.expect_err("it hangs").to_string();
+    assert!(began.elapsed() < PATIENCE, "far less than what it sleeps");
     assert!(error.contains("`hook.start` did not end within") && error.contains("waiting for the database"), "{error}");
     assert!(!is_alive(hook.pid()), "what it started is killed too");
     assert_eq!(hook.ledger(), ["start shop-003", "stop shop-003"]);
@@ -189,7 +187,7 @@ async fn a_start_that_nobody_waits_for_any_more_is_killed_and_undone_before_the_
     )
     .with_stop("sleep 0.3; kill $(cat pid); echo stopped >> ledger");
     let provider = HookProvider::default();
-    let (version, start, stop) = (version(), within(20_000), Stop::default());
+    let (version, start, stop) = (version(), within(60_000), Stop::default());
     let path = hook.path().join("own");
     let written = tokio::task::spawn_blocking(move || eventually("its start", || fs::metadata(&path).ok()));
     tokio::select! {
@@ -222,10 +220,12 @@ async fn all_urls_have_to_answer() {
         Endpoint { host: "127.0.0.1".into(), port: second.port() },
     ]);
     let mut instance = hook.start().await;
+    let first = ("127.0.0.1", hook.port.port());
+    eventually("the first", || TcpStream::connect(first).ok());
     let error = instance.ready(&within(1_500)).await.expect_err("one does not listen").to_string();
     assert!(error.contains(&format!("nothing accepts on 127.0.0.1:{}", second.port())), "{error}");
     let _second = TcpListener::bind(("127.0.0.1", second.port())).expect("nobody listens there");
-    instance.ready(&within(20_000)).await.expect("both do");
+    instance.ready(&within(60_000)).await.expect("both do");
     assert_eq!(instance.urls().len(), 2);
     instance.stop(&Stop::default()).await;
 }
@@ -234,12 +234,12 @@ async fn all_urls_have_to_answer() {
 async fn status_notices_the_end_and_says_so() {
     let hook = Hook::daemon().with_status();
     let mut instance = hook.start().await;
-    instance.ready(&within(20_000)).await.expect("ready");
+    instance.ready(&within(60_000)).await.expect("ready");
     let pid = hook.pid();
     let early = tokio::time::timeout(STATUS_EVERY * 4, instance.exited()).await;
     assert!(early.is_err(), "it runs: {early:?}");
     kill(Pid::from_raw(pid.try_into().expect("positive")), Signal::SIGKILL).expect("alive");
-    let report = tokio::time::timeout(Duration::from_secs(20), instance.exited()).await.expect("it is noticed");
+    let report = tokio::time::timeout(PATIENCE, instance.exited()).await.expect("it is noticed");
     assert!(report.to_string().contains("`hook.status` says that it does not run"), "{report}");
     assert_eq!(instance.exited().await, report, "asked again, it says the same");
 }
@@ -248,7 +248,7 @@ async fn status_notices_the_end_and_says_so() {
 async fn a_status_that_cannot_say_is_no_end() {
     let hook = Hook::daemon().with_status();
     let mut instance = hook.start().await;
-    instance.ready(&within(20_000)).await.expect("ready");
+    instance.ready(&within(60_000)).await.expect("ready");
     fs::remove_file(hook.path().join("status")).expect("a file");
     let early = tokio::time::timeout(STATUS_EVERY * 4, instance.exited()).await;
     assert!(early.is_err(), "nobody knows: {early:?}");
@@ -258,8 +258,8 @@ async fn a_status_that_cannot_say_is_no_end() {
 #[tokio::test]
 async fn a_status_that_hangs_at_the_start_is_an_error() {
     let hook = Hook::daemon().with_status_script("echo asking; sleep 1000");
-    let error = hook.try_start(400).await.expect_err("it hangs").to_string();
-    assert!(error.contains("`hook.status` did not end within 400ms") && error.contains("asking"), "{error}");
+    let error = hook.try_start(3_000).await.expect_err("it hangs").to_string();
+    assert!(error.contains("`hook.status` did not end within 3s") && error.contains("asking"), "{error}");
     assert_eq!(hook.ledger(), ["status shop-003"], "nothing was started, so nothing is stopped");
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::backend::{Backend, ok};
+use crate::support::PATIENCE;
+use crate::support::backend::{Backend, Refusing, ok};
 use crate::support::front::{HOST, before, get, post};
 use crate::support::raw::Raw;
 
@@ -81,7 +82,7 @@ fn http_1_0_clients_get_no_chunks_and_a_close() {
         client.send(format!("GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n"));
         let answer = client.response();
         assert_eq!((answer.status(), answer.text().as_str(), answer.header("transfer-encoding")), (200, "hello", None));
-        assert!(client.is_closed_within(Duration::from_secs(3)), "{path}");
+        assert!(client.is_closed_within(PATIENCE), "{path}");
     }
     let mut client = site.connect();
     for _ in 0..2 {
@@ -136,12 +137,12 @@ fn an_upload_streams_on_while_the_answer_has_begun() {
         raw.body(&mut request, false).expect("all of it");
         raw.send(format!("{:05}", request.body.len()));
     });
-    let site = before(&backend, "timeouts: {idle: 1s}");
+    let site = before(&backend, "timeouts: {idle: 2s}");
     let mut client = site.connect();
     client.send(post("/", CHUNKED));
     let mut answer = client.head();
     for _ in 0..8 {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(400));
         client.send("5\r\nhello\r\n");
     }
     client.send("0\r\n\r\n");
@@ -168,7 +169,7 @@ fn rule_6_an_answer_that_breaks_off_has_no_clean_end() {
         let mut answer = client.head();
         assert_eq!(answer.status(), 200, "{what}");
         assert!(client.body(&mut answer, true).is_err(), "{what}: {answer:?}");
-        assert!(client.is_closed_within(Duration::from_secs(3)), "{what}");
+        assert!(client.is_closed_within(PATIENCE), "{what}");
     }
 }
 
@@ -179,14 +180,14 @@ fn rule_6_an_upload_that_breaks_off_has_no_clean_end() {
         let backend = Backend::serving(move |mut raw, _| {
             let mut request = raw.head();
             let body = raw.body(&mut request, false);
-            told.send(body.is_err() && raw.is_closed_within(Duration::from_secs(3))).expect("the test waits");
+            told.send(body.is_err() && raw.is_closed_within(PATIENCE)).expect("the test waits");
         });
         let site = before(&backend, "");
         let mut client = site.connect();
         client.send(post("/", framing)).send(if framing == CHUNKED { "5\r\nhello\r\n" } else { "hello" });
         crate::support::eventually("the request at the backend", || (backend.connections() > 0).then_some(()));
         drop(client);
-        assert!(outcome.recv_timeout(Duration::from_secs(10)).expect("an outcome"), "{framing}");
+        assert!(outcome.recv_timeout(PATIENCE).expect("an outcome"), "{framing}");
     }
 }
 
@@ -209,9 +210,9 @@ fn rule_10_the_client_is_told_to_go_on_only_when_the_backend_takes_the_body() {
 
 #[test]
 fn rule_10_no_100_where_nobody_can_take_the_body() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("an address");
+    let closed = Refusing::new();
     let site = crate::support::site::Site::new()
-        .service("app", &format!("versions: {{app-001: {{urls: [\"http://{closed}\"]}}}}\n"))
+        .service("app", &format!("versions: {{app-001: {{urls: [\"{}\"]}}}}\n", closed.url()))
         .start();
     let mut client = site.connect();
     let answer = client.ask(post("/", "Expect: 100-continue\r\nContent-Length: 5\r\n"));

@@ -1,7 +1,6 @@
 //! HTTP_PITFALLS 2 and 4: where a message ends, and for whom it is. What two readers could read two ways goes no further.
 
-use std::time::Duration;
-
+use crate::support::PATIENCE;
 use crate::support::backend::{Backend, ok};
 use crate::support::front::{HOST, before, get};
 use crate::support::raw::{Message, Raw};
@@ -12,7 +11,7 @@ fn answered(site: &Site, bytes: impl AsRef<[u8]>) -> (u16, bool) {
     let mut client = site.connect();
     client.try_send(bytes.as_ref());
     let answer = client.response();
-    (answer.status(), client.is_closed_within(Duration::from_secs(3)))
+    (answer.status(), client.is_closed_within(PATIENCE))
 }
 
 fn head(rest: &str) -> String {
@@ -340,7 +339,7 @@ fn rule_4_a_target_that_is_no_path_goes_nowhere() {
         let mut client = site.connect();
         let answer = client.ask(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
         assert_eq!(answer.status(), 400, "{target}");
-        assert!(client.is_closed_within(Duration::from_secs(3)), "{target}");
+        assert!(client.is_closed_within(PATIENCE), "{target}");
     }
     assert!(backend.requests().is_empty());
 }

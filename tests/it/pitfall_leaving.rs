@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::front::{before, builder, file, get, post};
 use crate::support::site::Site;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// Waits until nothing is at the version any more.
 fn idle(site: &Site) {

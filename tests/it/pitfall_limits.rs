@@ -4,10 +4,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::support::backend::{Backend, ok};
-use crate::support::eventually;
 use crate::support::front::{HOST, before, builder, get, post};
 use crate::support::raw::Raw;
 use crate::support::site::Site;
+use crate::support::{PATIENCE, eventually};
 
 const MIB: usize = 1024 * 1024;
 
@@ -128,7 +128,7 @@ fn rule_18_a_download_that_nobody_reads_stays_with_the_backend() {
         let rss = site.memory_kib("RssAnon");
         let mut client = site.connect();
         client.send(get("/", ""));
-        let poured = poured.recv_timeout(Duration::from_secs(10)).expect("the backend's report");
+        let poured = poured.recv_timeout(PATIENCE).expect("the backend's report");
         let grown = site.memory_kib("RssAnon").saturating_sub(rss);
         assert!(grown < 8 * 1024, "{grown} KiB more, {poured} bytes poured");
         // What the kernel's buffers on both ways hold, and no more.
@@ -187,7 +187,7 @@ fn a_tunnel_that_nobody_reads_stays_with_the_sender() {
     first.iter_mut().for_each(|client| assert_eq!(client.take(1).expect("a byte"), b"x"));
     let rss = site.memory_kib("RssAnon");
     let _unread = open();
-    let poured = poured.recv_timeout(Duration::from_secs(10)).expect("the backend's report");
+    let poured = poured.recv_timeout(PATIENCE).expect("the backend's report");
     let grown = site.memory_kib("RssAnon").saturating_sub(rss);
     assert!(grown < 4 * 1024 && poured < 32 * MIB, "{grown} KiB more, {poured} bytes poured");
     for client in &mut first {
@@ -301,7 +301,7 @@ fn rule_12_an_upload_goes_on_while_nobody_takes_the_answer() {
         // Only now, for an answer that is over ends the upload too.
         raw.send("a");
     });
-    let site = before(&backend, "timeouts: {idle: 5s}");
+    let site = before(&backend, "timeouts: {idle: 20s}");
     let mut client = site.connect();
     client.send(post("/", &format!("Content-Length: {SIZE}\r\n"))).send(vec![b'b'; SIZE]);
     let answer = client.response();

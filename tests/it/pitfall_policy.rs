@@ -1,6 +1,6 @@
 //! What a service says instead of, or before, its versions; and how errors look.
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Refusing};
 use crate::support::front::{HOST, before, builder, get, post};
 use crate::support::site::Site;
 
@@ -99,14 +99,15 @@ fn an_error_comes_in_the_form_that_is_accepted() {
 
 #[test]
 fn an_error_shows_nothing_of_what_is_inside() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("an address");
-    let site = Site::new().service("app", &format!("versions: {{app-001: {{urls: [\"http://{closed}\"]}}}}\n")).start();
+    let closed = Refusing::new();
+    let site =
+        Site::new().service("app", &format!("versions: {{app-001: {{urls: [\"{}\"]}}}}\n", closed.url())).start();
     for accept in ["", "Accept: text/html\r\n", "Accept: application/json\r\n"] {
         let answer = site.connect().ask(get("/", accept));
         assert_eq!(answer.status(), 502);
         assert_eq!(answer.header("proxy-status"), Some("tidegate; error=connection_refused; fault=upstream"));
         let whole = format!("{answer:?}{}", answer.text());
-        assert!(!whole.contains("127.0.0.1") && !whole.contains(&closed.port().to_string()), "{whole}");
+        assert!(!whole.contains("127.0.0.1") && !whole.contains(&closed.address().port().to_string()), "{whole}");
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use tidegate::lifecycle::ports::PortGuard;
 
-use crate::support::backend::{Backend, ok};
+use crate::support::backend::{Backend, Refusing, ok};
 use crate::support::eventually;
 use crate::support::front::{before, get, post};
+use crate::support::ledger::until_dropped;
 use crate::support::ports::ports;
 use crate::support::process::{Said, command};
 use crate::support::raw::Raw;
@@ -135,23 +136,29 @@ fn rule_5_a_broken_answer_is_not_asked_for_again() {
 #[test]
 fn of_several_urls_one_refuses_and_no_request_fails() {
     let backend = Backend::saying("ok");
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("an address");
+    let refusing = Refusing::new();
     for urls in [
-        format!("[\"http://{refusing}\", \"{}\"]", backend.url()),
-        format!("[\"{}\", \"http://{refusing}\"]", backend.url()),
+        format!("[\"{}\", \"{}\"]", refusing.url(), backend.url()),
+        format!("[\"{}\", \"{}\"]", backend.url(), refusing.url()),
     ] {
         let site = Site::new().service("app", &format!("versions: {{app-001: {{urls: {urls}}}}}\n")).start();
-        for n in 0..20 {
+        let state = |address: SocketAddr| {
+            let instances = site.version("app-001")["instances"].as_array().expect("instances").clone();
+            let found = instances.iter().find(|i| i["address"] == address.to_string()).expect("one of two");
+            found["state"].as_str().expect("a state").to_owned()
+        };
+        let ask = |n: usize| {
             let mut client = site.connect();
             let answer = client.ask(if n % 2 == 0 { get("/", "") } else { post("/", "Content-Length: 2\r\n") + "hi" });
             assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "request {n}");
-        }
-        let instances = site.version("app-001")["instances"].as_array().expect("instances").clone();
-        let state = |address: &str| {
-            instances.iter().find(|i| i["address"] == address).map(|i| i["state"].as_str().unwrap_or("").to_owned())
         };
-        assert_eq!(state(&backend.address().to_string()).as_deref(), Some("normal"));
-        assert_eq!(state(&refusing.to_string()).as_deref(), Some("out"));
+        (0..20).for_each(ask);
+        // It is out for a second, and again once it was tried again.
+        eventually("one to be out", || {
+            ask(0);
+            (state(refusing.address()) == "out").then_some(())
+        });
+        assert_eq!(state(backend.address()), "normal");
     }
 }
 
@@ -198,11 +205,12 @@ fn of_several_urls_one_is_killed_under_load_and_no_get_fails() {
         eventually("more requests", || (asked.load(Ordering::Relaxed) >= until).then_some(()));
     };
     let wrong: Vec<String> = std::thread::scope(|scope| {
+        let ending = until_dropped(&done);
         let clients: Vec<_> = (0..16).map(|n| scope.spawn(move || ask(n))).collect();
         more(500);
         demos[1].kill();
         more(1000);
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
     });
     assert!(wrong.is_empty(), "of {} requests: {wrong:?}", asked.into_inner());
@@ -253,12 +261,13 @@ fn what_a_process_that_has_died_refuses_is_not_the_answer() {
         eventually("more requests", || (asked.load(Ordering::Relaxed) >= until).then_some(()));
     };
     let wrong: Vec<String> = std::thread::scope(|scope| {
+        let ending = until_dropped(&done);
         let clients: Vec<_> = (0..16).map(|n| scope.spawn(move || ask(n))).collect();
         more(500);
         let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a process id"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is there");
         more(500);
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
     });
     let refused = wrong.iter().filter(|answer| answer.contains("connection_refused")).count();

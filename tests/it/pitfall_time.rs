@@ -1,4 +1,4 @@
-//! HTTP_PITFALLS 8: every wait has an end. Lower bounds are strict, upper ones generous.
+//! HTTP_PITFALLS 8: every wait has an end. Upper bounds are generous, and so are lower ones where a wait may begin before it is timed.
 
 use std::sync::mpsc;
 use std::thread::sleep;
@@ -10,7 +10,7 @@ use crate::support::front::{HOST, before, builder, get, post};
 use crate::support::raw::Raw;
 use crate::support::site::Site;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
 const fn ms(millis: u64) -> Duration {
@@ -32,7 +32,7 @@ fn mute() -> Backend {
 #[test]
 fn rule_8_a_head_has_to_come_in_time_however_it_trickles() {
     let backend = Backend::saying("ok");
-    let site = builder(&backend, "").root("client: {request_head: 300ms, keep_alive: 10s}\n").start();
+    let site = builder(&backend, "").root("client: {request_head: 1s, keep_alive: 60s}\n").start();
     // The first, and one after an answer; in one piece, and byte by byte.
     for second in [false, true] {
         for piece in ["GET / HTTP/1.1\r\nHost:", ""] {
@@ -58,7 +58,7 @@ fn rule_8_a_head_has_to_come_in_time_however_it_trickles() {
                 assert!(client.rest().unwrap_or_default().is_empty());
                 trickle.join().expect("no panic");
             });
-            assert!(took >= ms(300) && took < SOON, "second: {second}, {piece:?}: {took:?}");
+            assert!(took >= ms(500) && took < SOON, "second: {second}, {piece:?}: {took:?}");
         }
     }
 }
@@ -67,15 +67,15 @@ fn rule_8_a_head_has_to_come_in_time_however_it_trickles() {
 fn rule_8_an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let backend = Backend::answering(|request| {
         if request.start.contains("/slow") {
-            sleep(ms(600));
+            sleep(ms(1500));
         }
         ok("ok")
     });
-    let site = builder(&backend, "").root("client: {request_head: 10s, keep_alive: 200ms}\n").start();
+    let site = builder(&backend, "").root("client: {request_head: 60s, keep_alive: 1s}\n").start();
     let mut client = site.connect();
     assert_eq!(client.ask(get("/slow", "")).status(), 200);
     let (closed, took) = timed(|| client.is_closed_within(SOON));
-    assert!(closed && took >= ms(200), "{took:?}");
+    assert!(closed && took >= ms(500), "{took:?}");
 }
 
 #[test]
@@ -95,15 +95,15 @@ fn rule_8_an_upload_that_stands_still_ends_and_is_the_clients_fault() {
 fn a_slow_upload_that_moves_is_not_cut() {
     let backend = Backend::saying("ok");
     // Slower than the time for an answer, which begins when the request is out.
-    let site = before(&backend, "timeouts: {idle: 1s, response_head: 100ms}");
+    let site = before(&backend, "timeouts: {idle: 2s, response_head: 2s}");
     let mut client = site.connect();
     client.send(post("/", CHUNKED));
-    for _ in 0..3 {
+    for _ in 0..6 {
         sleep(ms(400));
         client.send("5\r\nhello\r\n");
     }
     assert_eq!(client.ask("0\r\n\r\n").text(), "ok");
-    assert_eq!(backend.requests().remove(0).text(), "hellohellohello");
+    assert_eq!(backend.requests().remove(0).text(), "hello".repeat(6));
 }
 
 /// Uploads until the server ends it; the answer.
@@ -120,7 +120,7 @@ fn endless_upload(site: &Site) -> (crate::support::raw::Message, Duration) {
 
 #[test]
 fn rule_8_a_backend_that_does_not_take_an_upload_is_at_fault() {
-    for timeouts in ["{idle: 200ms, response_head: off}", "{idle: 200ms, response_head: 20s}"] {
+    for timeouts in ["{idle: 1s, response_head: off}", "{idle: 1s, response_head: 60s}"] {
         let (told, waits) = mpsc::channel::<()>();
         let waits = std::sync::Mutex::new(waits);
         let backend = Backend::serving(move |mut raw, _| {
@@ -133,7 +133,7 @@ fn rule_8_a_backend_that_does_not_take_an_upload_is_at_fault() {
         let (answer, took) = endless_upload(&site);
         assert_eq!(answer.status(), 504, "{timeouts}");
         assert_eq!(answer.header("proxy-status"), Some("tidegate; error=http_response_timeout; fault=upstream"));
-        assert!(took >= ms(200) && took < SOON, "{timeouts}: {took:?}");
+        assert!(took >= ms(500) && took < SOON, "{timeouts}: {took:?}");
         drop(told);
     }
 }
@@ -158,17 +158,17 @@ fn rule_8_an_answer_has_to_keep_coming() {
         raw.head();
         raw.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
         for _ in 0..4 {
-            sleep(ms(100));
+            sleep(ms(400));
             raw.send("x");
         }
         told.send(raw.is_closed_within(SOON)).expect("the test waits");
     });
-    let site = before(&backend, "timeouts: {idle: 300ms}");
+    let site = before(&backend, "timeouts: {idle: 1500ms}");
     let mut client = site.connect();
     client.send(get("/", ""));
     let mut answer = client.head();
     let (outcome, took) = timed(|| client.body(&mut answer, true));
-    assert!(outcome.is_err() && took >= ms(300), "{took:?}");
+    assert!(outcome.is_err() && took >= ms(1500), "{took:?}");
     assert_eq!(closed.recv_timeout(SOON), Ok(true), "the backend is told");
 }
 
@@ -214,18 +214,18 @@ fn sip(client: &mut Raw) {
 #[test]
 fn the_whole_has_to_end_in_time_also_where_it_keeps_moving() {
     let backend = torrent();
-    let site = before(&backend, "timeouts: {total: 300ms}");
+    let site = before(&backend, "timeouts: {total: 1s}");
     let mut client = site.connect();
     client.send(get("/", ""));
     let ((), took) = timed(|| sip(&mut client));
-    assert!(took >= ms(200) && took < SOON, "{took:?}");
+    assert!(took >= ms(500) && took < SOON, "{took:?}");
     eventually("the lease's return", || (site.version("app-001")["in_flight"] == 0).then_some(()));
 }
 
 #[test]
 fn the_whole_has_to_end_in_time_also_where_the_client_reads_nothing() {
     let backend = torrent();
-    let site = before(&backend, "timeouts: {total: 300ms, idle: off}");
+    let site = before(&backend, "timeouts: {total: 1s, idle: off}");
     let mut client = site.connect();
     client.send(get("/", ""));
     client.head();
@@ -235,7 +235,7 @@ fn the_whole_has_to_end_in_time_also_where_the_client_reads_nothing() {
 #[test]
 fn rule_8_a_client_that_takes_nothing_is_cut() {
     let backend = torrent();
-    let site = before(&backend, "timeouts: {idle: 200ms}");
+    let site = before(&backend, "timeouts: {idle: 1s}");
     let mut client = site.connect();
     client.send(get("/", ""));
     client.head();
@@ -251,12 +251,12 @@ fn rule_8_a_client_that_takes_little_is_not_cut() {
         answer.resize(answer.len() + LENGTH, b'x');
         answer
     });
-    let site = before(&backend, "timeouts: {idle: 400ms}");
+    let site = before(&backend, "timeouts: {idle: 2s}");
     let mut client = site.connect();
     client.send(get("/", ""));
     client.head();
     for _ in 0..8 {
-        sleep(ms(150));
+        sleep(ms(300));
         assert_eq!(client.take(LENGTH / 8).expect("more").len(), LENGTH / 8);
     }
     assert_eq!(client.ask(get("/", "")).body.len(), LENGTH, "the connection lives on");

@@ -53,7 +53,7 @@ fn in_flight(site: &Site) -> u64 {
 #[test]
 fn rule_3_a_real_101_opens_a_tunnel_that_holds_its_lease_to_the_end() {
     let backend = echo();
-    let site = before(&backend, "timeouts: {idle: 100ms, response_head: 100ms, total: 200ms}");
+    let site = before(&backend, "timeouts: {idle: 1s, response_head: 1s, total: 2s}");
     let mut client = site.connect();
     client.send(get("/chat", SHAKE));
     let head = client.head();
@@ -65,7 +65,7 @@ fn rule_3_a_real_101_opens_a_tunnel_that_holds_its_lease_to_the_end() {
     assert_eq!(in_flight(&site), 1);
     assert_eq!(site.status()["tunnels"], 1);
     // A tunnel outlives all that is for requests; the wait is what is tested.
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(2500));
     echoes(&mut client, "still here");
     drop(client);
     eventually("the lease's return", || (in_flight(&site) == 0).then_some(()));

@@ -16,14 +16,17 @@ use crate::support::tls;
 fn assert_noticed(site: &Site, fleet: &Fleet, mut edit: impl FnMut(&str, &str)) {
     let mut open = site.connect();
     let mut quickest = Duration::MAX;
-    for round in 0..4 {
+    // A busy machine may delay many of them, and hardly all.
+    for round in 0..40 {
+        if round >= 4 && quickest < Duration::from_secs(1) {
+            break;
+        }
         let (weights, version) = if round % 2 == 0 { ([0.0, 100.0], "shop-002") } else { ([100.0, 0.0], "shop-001") };
         edit(version, &fleet.file(&weights));
         let edited = Instant::now();
         eventually("the edit in force", || (open.get("shop.localhost", "/").text() == version).then_some(()));
         quickest = quickest.min(edited.elapsed());
     }
-    // A busy machine may delay one of them, and hardly all.
     assert!(quickest < Duration::from_secs(1), "the quickest edit took {quickest:?}");
 }
 
@@ -126,7 +129,8 @@ fn a_reload_without_an_edit_changes_nothing() {
     for _ in 0..3 {
         assert_eq!(site.reload()["changed"], false);
     }
-    fs::write(site.service("shop"), fleet.versions()).expect("write");
+    // Written in place, it would be empty for a moment, which is an edit.
+    site.write_service("shop", &fleet.versions());
     assert_eq!(site.reload()["changed"], false);
     assert_eq!(site.generation(), before);
     assert_eq!(site.metrics().get("tidegate_config_reloads_total{result=\"accepted\"}"), 1.0);
@@ -140,7 +144,7 @@ fn a_file_with_a_warning_is_not_new_each_time() {
     let warned = |site: &Site| site.status()["notices"].to_string().contains("there is no program");
     assert!(warned(&site), "{}", site.status());
     for again in [yaml.to_owned(), format!("# a comment\n{yaml}")] {
-        fs::write(site.service("shop"), again).expect("write");
+        site.write_service("shop", &again);
         assert_eq!(site.reload()["changed"], false);
         assert!(warned(&site), "{}", site.status());
     }

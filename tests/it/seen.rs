@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::backend::{Backend, Fleet, ok};
 use crate::support::eventually;
+use crate::support::ports::own_address;
 use crate::support::raw::Raw;
 use crate::support::site::{Metrics, Site, replace, tidegate};
 
@@ -23,11 +24,6 @@ fn by_status(name: &'static str) -> Backend {
             .map(|rest| [format!("HTTP/1.1 {status}").as_bytes(), rest].concat())
             .expect("a 200")
     })
-}
-
-/// An address that nobody else in these tests uses.
-fn admin_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.88:0").and_then(|listener| listener.local_addr()).expect("an address")
 }
 
 /// A scrape of the admin port, as Prometheus would do it.
@@ -50,7 +46,7 @@ fn lines(path: &Path, count: usize) -> Vec<Value> {
 
 #[test]
 fn the_metrics_count_what_the_clients_did() {
-    let (one, two, admin) = (by_status("one"), by_status("two"), admin_address());
+    let (one, two, admin) = (by_status("one"), by_status("two"), own_address());
     let yaml = format!(
         "weights: {{shop-001: 75, shop-002: 25}}\nversions:\n  shop-001: {{urls: [\"{}\"]}}\n  shop-002: {{urls: [\"{}\"]}}\n",
         one.url(),
@@ -121,7 +117,7 @@ fn the_metrics_count_what_the_clients_did() {
 
 #[test]
 fn the_metrics_count_edits() {
-    let (fleet, admin) = (Fleet::of("shop", 2), admin_address());
+    let (fleet, admin) = (Fleet::of("shop", 2), own_address());
     let site = Site::new().root(&format!("admin: {admin}\n")).service("shop", &fleet.file(&[100.0, 0.0])).start();
     let figures = || {
         let metrics = scrape(admin);
@@ -189,13 +185,16 @@ fn counters_outlive_edits() {
     let total = |metrics: &Metrics, number: usize| {
         metrics.get(&format!("tidegate_requests_total{{service=\"shop\",version=\"shop-{number:03}\",class=\"2xx\"}}"))
     };
-    let metrics = site.metrics();
-    assert_eq!(total(&metrics, 1) + total(&metrics, 2), 3.0);
+    // An answer is counted after it was sent.
+    eventually("three", || {
+        let metrics = site.metrics();
+        (total(&metrics, 1) + total(&metrics, 2) == 3.0).then_some(())
+    });
 }
 
 #[test]
 fn the_admin_port_reads_for_all_and_writes_for_the_token() {
-    let (fleet, admin) = (Fleet::of("shop", 1), admin_address());
+    let (fleet, admin) = (Fleet::of("shop", 1), own_address());
     let _site = Site::new()
         .root(&format!("admin: {admin}\nadmin_token_file: token\n"))
         .arranged(|root| {
@@ -394,6 +393,9 @@ fn the_status_reads_like_this() {
     for _ in 0..10 {
         site.get("shop.localhost", "/");
     }
+    // An answer is counted after it was sent.
+    let requests = |version: &str| site.version(version)["requests"].clone();
+    eventually("ten", || (requests("shop-001") == 9 && requests("shop-002") == 1).then_some(()));
     site.write_service("blog", "domains: example.com\n");
     eventually("the error", || (!site.rejected().is_empty()).then_some(()));
     let output = tidegate().arg("status").arg("--config").arg(site.root()).output().expect("run");

@@ -6,17 +6,17 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::backend::Backend;
-use crate::support::eventually;
 use crate::support::front::{HOST, before, builder};
 use crate::support::raw::Raw;
 use crate::support::site::{Site, tidegate};
 use crate::support::tls;
 use crate::support::websocket::{BINARY, CLOSE, SWITCH, TEXT, frame, handshake, open, read, read_masked, server_frame};
+use crate::support::{PATIENCE, eventually};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// Far beyond anything that a test waits for.
-const LONG_DRAIN: &str = "drain: {timeout: 60s, linger: 100ms}\n";
+const LONG_DRAIN: &str = "drain: {timeout: 300s, linger: 100ms}\n";
 
 /// What one side got: an opcode and a payload.
 type Got = (u8, Vec<u8>);
@@ -68,7 +68,7 @@ fn soon(got: &mpsc::Receiver<Got>) -> Got {
 /// Waits for the server's end, which must not be that of its patience.
 fn ends(site: &mut Site, began: Instant) {
     assert_eq!(site.wait(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
 #[test]

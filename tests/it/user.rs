@@ -1,6 +1,7 @@
 //! Processes that run as another user: what they are, what they see, and that they end like all others.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -106,7 +107,7 @@ async fn a_listener_of_another_user_is_checked_and_stopped_like_any() {
     let Some(nobody) = nobody() else { return };
     // `tidegate` is the supervisor's own program, which need not lie where that user may go.
     let mut instance = start(&as_user("nobody", spec(&["tidegate", "demo"]))).await;
-    instance.ready(&within(10_000)).await.expect("ready");
+    instance.ready(&within(60_000)).await.expect("ready");
     let pid = instance.pid().expect("a pid");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("alive");
     let uids = format!("Uid:\t{0}\t{0}\t{0}\t{0}\n", nobody.uid);
@@ -119,9 +120,12 @@ async fn a_listener_of_another_user_is_checked_and_stopped_like_any() {
     let elsewhere = format!("PORT={} exec \"$0\" demo", other.port());
     let dir = open_folder();
     let program = dir.path().join("program");
-    fs::copy(crate::process::TIDEGATE, &program).expect("copy");
+    // By a process of its own, for what is open for writing in any other that starts just then cannot be executed.
+    let copied = Command::new("cp").arg(crate::process::TIDEGATE).arg(&program).status().expect("cp");
+    assert!(copied.success());
     let spec = spec(&["sh", "-c", &elsewhere, program.to_str().expect("UTF-8")]);
     let mut instance = start(&as_user("nobody", spec)).await;
+    eventually("the program", || TcpStream::connect(("127.0.0.1", other.port())).ok());
     let error = instance.ready(&within(1_500)).await.expect_err("it listens elsewhere");
     assert!(matches!(error, StartError::OtherAddress { .. }), "{error}");
 }

@@ -59,7 +59,7 @@ fn versions_are_started_when_they_come_and_stopped_when_they_go() {
 
     // A request on its way when its version is removed is answered by that version.
     let mut slow = site.connect();
-    slow.send("GET / HTTP/1.1\r\nHost: shop-001.localhost\r\nX-Pause-Ms: 700\r\n\r\n");
+    slow.send("GET / HTTP/1.1\r\nHost: shop-001.localhost\r\nX-Pause-Ms: 4000\r\n\r\n");
     eventually("the request on its way", || (site.version("shop-001")["in_flight"] == 1).then_some(()));
     site.edit_service("shop", &yaml("shop-002: 100", &[two]));
     assert!(is_alive(first.pid), "it drains");
@@ -98,7 +98,7 @@ fn an_environment_that_changed_is_a_version_that_changed() {
 fn a_request_that_waits_for_a_version_goes_elsewhere_when_that_is_removed() {
     let fleet = Fleet::of("shop", 1);
     // Never ready, and deaf to its signal.
-    let deaf = "{command: [sh, -c, \"trap '' TERM; sleep 600 & wait; wait\"], stop: {grace: 8s}}";
+    let deaf = "{command: [sh, -c, \"trap '' TERM; sleep 600 & wait; wait\"], stop: {grace: 300s}}";
     let yaml = format!("weights: {{shop-002: 100}}\n{}  shop-002: {deaf}\n", fleet.versions());
     let site = Site::new().service("shop", &yaml).start();
     let mut waits = site.connect();
@@ -118,7 +118,7 @@ fn at_the_end_all_processes_end() {
     let said = Said::parse(&site.get("shop.localhost", "/").text());
     assert_eq!(said.mark, "known");
     let mut slow = site.connect();
-    slow.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX-Pause-Ms: 500\r\n\r\n");
+    slow.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX-Pause-Ms: 3000\r\n\r\n");
     eventually("the request on its way", || (site.version("shop-001")["in_flight"] == 1).then_some(()));
     site.signal("TERM");
     assert_eq!(Said::parse(&slow.response().text()), said);

@@ -45,8 +45,14 @@ impl<'a> Target<'a> {
             let host = &self.endpoint.host;
             let found = timeout_at(deadline, lookup_host((&**host, self.endpoint.port))).await;
             self.stale_at = Some(Instant::now() + RESOLVED_FOR);
+            let found = match found {
+                Ok(found) => found,
+                // Nobody answers in time, which says nothing against what was found before.
+                Err(_) if !self.addresses.is_empty() => return Ok(&self.addresses),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
             self.addresses.clear();
-            match found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            match found {
                 Ok(found) => self.addresses.extend(found),
                 Err(source) => return Err(NotReady::Name { host: host.clone(), source }),
             }

@@ -62,7 +62,7 @@ impl Ledger {
 
     /// Done when this is dropped, also where a thread panics.
     pub(crate) fn until_dropped(&self) -> Done<'_> {
-        Done(&self.done)
+        until_dropped(&self.done)
     }
 
     /// Panics with the first of what does not add up.
@@ -75,6 +75,11 @@ impl Ledger {
             errors[..errors.len().min(20)].join("\n")
         );
     }
+}
+
+/// Sets `done` when this is dropped, also where a thread panics: then who goes on until it is set ends too.
+pub(crate) fn until_dropped(done: &AtomicBool) -> Done<'_> {
+    Done(done)
 }
 
 /// Ends the clients of a ledger.

@@ -14,7 +14,7 @@ pub(crate) mod websocket;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is expected to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `probe` finds something.
 ///

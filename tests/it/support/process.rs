@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use super::backend::ok;
 use super::raw::Raw;
@@ -10,6 +12,16 @@ use super::raw::Raw;
 pub(crate) fn command() -> String {
     let program = std::env::current_exe().expect("this program");
     format!("[{program:?}, --exact, \"support::process::serve\", --ignored, --nocapture]")
+}
+
+/// Writes a program. A process of its own does: a file that this one writes could for a moment be open in what another test starts
+/// just then, and what is open for writing cannot be executed ("Text file busy").
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writer = command.spawn().expect("a shell");
+    writer.stdin.take().expect("piped").write_all(text.as_bytes()).expect("write");
+    assert!(writer.wait().expect("wait").success(), "{}", path.display());
 }
 
 /// What a process said: its version, its process id, and the value of the variable `MARK`.
