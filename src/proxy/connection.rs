@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct Phase {
     doing: Cell<Doing>,
     /// Of [`Traffic`], as of the last change.
     mark: Cell<u64>,
-    /// When the exchange has to be over, or the next begun, on the coarse clock.
+    /// When the exchange has to be over, on the coarse clock.
     until: Cell<u64>,
     limits: ClientLimits,
 }
@@ -133,8 +133,6 @@ impl Phase {
             Doing::Flushing(_) if !self.traffic.is_blocked() => {
                 self.doing.set(Doing::Idle);
                 self.mark.set(self.traffic.read());
-                self.alarm.set(self.limits.keep_alive);
-                self.until.set(self.alarm.due());
                 self.alarm.set(REST.min(self.limits.keep_alive));
             }
             Doing::Idle | Doing::Resting if self.traffic.read() != self.mark.get() => {
@@ -153,10 +151,9 @@ impl Phase {
             let moves = moves && self.alarm.alarms().now() < self.until.get();
             match self.doing.get() {
                 Doing::Sending(idle) | Doing::Flushing(idle) if moves => self.watch_writing(idle),
-                Doing::Idle if self.alarm.due() < self.until.get() => {
+                Doing::Idle if REST < self.limits.keep_alive => {
                     self.doing.set(Doing::Resting);
-                    self.alarm.off();
-                    self.alarm.at_latest(self.until.get());
+                    self.alarm.set(self.limits.keep_alive - REST);
                     return Verdict::Rest;
                 }
                 _ => return Verdict::Overdue,
@@ -278,7 +275,10 @@ where
                     phase.observe();
                     match phase.verdict(cx) {
                         Verdict::GoOn => return Poll::Pending,
-                        Verdict::Rest => talk.rest(),
+                        Verdict::Rest => {
+                            talk.rest();
+                            worker.leftovers.add();
+                        }
                         Verdict::Overdue => return Poll::Ready(()),
                     }
                 }

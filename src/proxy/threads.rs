@@ -255,6 +255,7 @@ impl Mailboxes {
 async fn run(worker: Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, others: Mailboxes) {
     tokio::task::spawn_local(Rc::clone(&worker.alarms).sweep());
     tokio::task::spawn_local(Rc::clone(&worker.pools).evict());
+    tokio::task::spawn_local(Rc::clone(&worker.leftovers).clear());
     while let Some(mail) = mailbox.recv().await {
         match mail {
             Mail::Listen { listener, tls, until } => {
