@@ -1,6 +1,7 @@
 //! The client's socket, with what the rest of the data plane needs to know of it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use super::hangup::Hangup;
 
 /// How much of an unread upload is thrown away before the connection is closed all the same.
 const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// How much of what wakes a connection is read at first: the whole head of most requests.
+const AHEAD: usize = 4 * 1024;
 
 /// What has passed through a socket. Atomics, since hyper wants upgradable I/O to be `Send`; only one thread uses them.
 #[derive(Debug)]
@@ -90,6 +94,8 @@ impl Traffic {
 pub struct ClientIo<S> {
     stream: S,
     traffic: Arc<Traffic>,
+    /// Read while nobody wanted it yet, and not taken since.
+    ahead: Vec<u8>,
     discarded: u64,
     /// Given back when the socket is closed, wherever an upgrade has taken it.
     _place: OwnedSemaphorePermit,
@@ -99,11 +105,16 @@ impl<S: AsRawFd> ClientIo<S> {
     /// Wraps a stream, with its place among the connections there may be.
     pub fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
         let traffic = Arc::new(Traffic::of(&stream));
-        Self { stream, traffic, discarded: 0, _place: place }
+        Self { stream, traffic, ahead: Vec::new(), discarded: 0, _place: place }
     }
 }
 
 impl<S> ClientIo<S> {
+    /// Puts back what was read and not used, before anything that comes.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        self.ahead.splice(..0, bytes.iter().copied());
+    }
+
     /// What passes through.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
@@ -118,6 +129,29 @@ impl<S> ClientIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> ClientIo<S> {
+    /// Waits for a byte, into no more memory than it takes. Adds to what was read ahead; nothing at the end.
+    pub fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = [MaybeUninit::uninit(); AHEAD];
+        let mut buf = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        let read = buf.filled();
+        Traffic::add(&self.traffic.read, read.len());
+        self.ahead.extend_from_slice(read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Gives out what was read ahead.
+    fn take_ahead(&mut self, buf: &mut ReadBuf<'_>) {
+        let taken = buf.remaining().min(self.ahead.len());
+        buf.put_slice(&self.ahead[..taken]);
+        self.ahead.drain(..taken);
+        if self.ahead.is_empty() {
+            self.ahead = Vec::new();
+        }
+    }
+}
+
 impl<S> Drop for ClientIo<S> {
     fn drop(&mut self) {
         self.traffic.hangup.forget();
@@ -126,6 +160,10 @@ impl<S> Drop for ClientIo<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            self.take_ahead(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         Traffic::add(&self.traffic.read, buf.filled().len() - before);
@@ -169,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
             }
             self.traffic.lingering.store(true, Ordering::Relaxed);
         }
-        let mut scratch = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut scratch = [MaybeUninit::uninit(); AHEAD];
         loop {
             let mut buf = ReadBuf::uninit(&mut scratch);
             let end = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty();

@@ -17,6 +17,7 @@ pub mod handler;
 pub mod hangup;
 pub mod headers;
 pub mod held;
+pub mod leftovers;
 pub mod listener;
 pub mod outline;
 pub mod refusals;

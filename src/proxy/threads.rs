@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Client};
@@ -17,6 +18,7 @@ use super::listener::{self, Accepted};
 use super::refusals::Refusals;
 use super::worker::{Stage, Worker};
 use crate::live::Published;
+use crate::model::settings::ClientLimits;
 use crate::telemetry::counters::ProxyCounters;
 
 /// How long whoever connects in the last moment of a drain may take.
@@ -253,6 +255,7 @@ impl Mailboxes {
 async fn run(worker: Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, others: Mailboxes) {
     tokio::task::spawn_local(Rc::clone(&worker.alarms).sweep());
     tokio::task::spawn_local(Rc::clone(&worker.pools).evict());
+    tokio::task::spawn_local(Rc::clone(&worker.leftovers).clear());
     while let Some(mail) = mailbox.recv().await {
         match mail {
             Mail::Listen { listener, tls, until } => {
@@ -315,7 +318,7 @@ async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker
 pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     worker.counters().connections_accepted.add(1);
     let Accepted { stream, peer, tls, place, seat } = accepted;
-    let stream = match tokio::net::TcpStream::from_std(stream) {
+    let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
             tracing::warn!(%error, "cannot serve a connection");
@@ -326,15 +329,28 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let client = Client { peer, tls };
     let limits = worker.shared.published.load().snapshot.settings.client.clone();
     if tls {
-        let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
-        match worker.alarms.within(Some(limits.request_head), acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => connection::serve(Rc::clone(&worker), stream, place, client, limits).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
-        }
+        // A handshake is large; a connection without should not keep room for one.
+        Box::pin(handshake(Rc::clone(&worker), stream, place, client, limits)).await;
     } else {
         connection::serve(Rc::clone(&worker), stream, place, client, limits).await;
     }
     worker.counters().connections_closed.add(1);
     drop(seat);
+}
+
+/// The same, by TLS.
+async fn handshake(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    client: Client,
+    limits: ClientLimits,
+) {
+    let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
+    let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), acceptor.accept(stream))).await;
+    match accepted {
+        Ok(Ok(stream)) => connection::serve(worker, stream, place, client, limits).await,
+        Ok(Err(error)) => tracing::debug!(peer = %client.peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(peer = %client.peer, "a TLS handshake took too long"),
+    }
 }

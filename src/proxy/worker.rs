@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::alarm::Alarms;
 use super::body::Upload;
+use super::leftovers::Leftovers;
 use super::threads::{Seat, Shared};
 use super::upstream::Pools;
 use crate::live::View;
@@ -38,6 +39,8 @@ pub struct Worker {
     pub alarms: Rc<Alarms>,
     /// Its connections to backends.
     pub pools: Rc<Pools>,
+    /// What its connections have given up.
+    pub leftovers: Rc<Leftovers>,
     stage: Cell<Stage>,
     random: RefCell<SmallRng>,
     retries: Cell<u32>,
@@ -61,6 +64,7 @@ impl Worker {
             shared,
             pools: Pools::new(&alarms, threads),
             alarms,
+            leftovers: Rc::default(),
             stage: Cell::new(Stage::Open),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             retries: Cell::new(RETRIES * REQUESTS_PER_RETRY),

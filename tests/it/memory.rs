@@ -1,4 +1,4 @@
-//! Reloading costs no memory.
+//! Reloading costs no memory, and an idle connection little.
 
 use crate::support::backend::Fleet;
 use crate::support::eventually;
@@ -43,4 +43,21 @@ fn ten_thousand_reloads_leave_memory_where_it_was() {
     assert_eq!(site.generation(), 10_001);
     assert_eq!(open.get("shop.localhost", "/10000").text(), "shop-002", "the last edit is in force");
     eventually("one snapshot", || (site.metrics().get("tidegate_config_snapshots") == 1.0).then_some(()));
+}
+
+#[test]
+fn an_idle_connection_takes_little_memory_and_serves_again() {
+    const CLIENTS: u64 = 1_000;
+    let shops = Fleet::of("shop", 1);
+    let site = Site::new().service("shop", &shops.file(&[100.0])).start();
+    assert_eq!(site.connect().get("shop.localhost", "/").status(), 200);
+    let before = site.memory_kib("VmRSS");
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| site.connect()).collect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            assert_eq!(client.get("shop.localhost", "/").status(), 200);
+        }
+        let taken = || site.memory_kib("VmRSS").saturating_sub(before);
+        eventually("the memory to come back", || (taken() <= CLIENTS * 6).then_some(()));
+    }
 }

@@ -76,6 +76,32 @@ fn rule_8_an_idle_connection_is_closed_and_a_busy_one_is_not() {
     assert_eq!(client.ask(get("/slow", "")).status(), 200);
     let (closed, took) = timed(|| client.is_closed_within(SOON));
     assert!(closed && took >= ms(500), "{took:?}");
+    // Also where it is quiet for so long that its buffers are given back meanwhile.
+    let site = builder(&backend, "").root("client: {keep_alive: 1s}\n").start();
+    let mut client = site.connect();
+    assert_eq!(client.ask(get("/", "")).status(), 200);
+    let (closed, took) = timed(|| client.is_closed_within(SOON));
+    assert!(closed && took >= ms(1000), "{took:?}");
+}
+
+/// A connection that is quiet for a while gives back its buffers, but nothing of what it has received.
+#[test]
+fn a_connection_that_was_quiet_goes_on_where_it_was() {
+    let backend = Backend::answering(|request| ok(&request.start));
+    let site = before(&backend, "");
+    let mut whole = site.connect();
+    let mut begun = site.connect();
+    assert_eq!(whole.ask(get("/1", "")).text(), "GET /1 HTTP/1.1");
+    let (head, tail) = ("GET /2 HTTP/1.1\r\nHo", format!("st: {HOST}\r\n\r\n"));
+    assert_eq!(begun.ask(get("/1", "") + head).text(), "GET /1 HTTP/1.1");
+    for _ in 0..2 {
+        sleep(ms(900));
+        assert_eq!(whole.ask(get("/2", "")).text(), "GET /2 HTTP/1.1");
+        begun.send(&tail[..2]);
+        assert_eq!(begun.ask(tail[2..].to_owned() + head).text(), "GET /2 HTTP/1.1");
+    }
+    sleep(ms(900));
+    assert!(whole.finish().is_closed_within(SOON) && begun.finish().is_closed_within(SOON));
 }
 
 #[test]
