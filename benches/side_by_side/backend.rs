@@ -1,8 +1,11 @@
 //! The backend: fixed answers, with as little work as the system allows, so that it is not what is measured.
 
+use std::env;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 use std::thread;
+use std::time::Duration;
 
 use memchr::memmem;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -10,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// What has this program be the backend.
 pub(crate) const WORD: &str = "backend";
@@ -34,10 +37,22 @@ pub(crate) fn body(size: usize) -> Vec<u8> {
     (b'a'..=b'z').cycle().take(size).collect()
 }
 
+/// Starts a backend, on a free port or beside one that serves there already: the system deals connections to both.
+pub(crate) fn start(beside: Option<SocketAddr>) -> io::Result<(Process, SocketAddr)> {
+    let mut command = process::command(&env::current_exe()?);
+    command.args([WORD, &beside.map_or(0, |address| address.port()).to_string()]).stdout(Stdio::piped());
+    let mut backend = Process::start(&mut command, WORD, None)?;
+    let output = backend.child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    Ok((backend, line.trim().parse().map_err(io::Error::other)?))
+}
+
 /// Serves until standard input ends, and says on standard output where.
-pub(crate) fn serve() -> io::Result<()> {
+pub(crate) fn serve(port: u16) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     socket.listen(4096)?;
     println!("{}", socket.local_addr()?.as_socket().expect("an IPv4 socket has one"));
     io::stdout().flush()?;
@@ -52,20 +67,18 @@ pub(crate) fn serve() -> io::Result<()> {
         workers.push(sender);
     }
     for worker in workers.iter().cycle() {
-        let (stream, _) = socket.accept()?;
+        let stream = loop {
+            match socket.accept() {
+                Ok((stream, _)) => break stream,
+                // There are too many for now, or it was gone already.
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
         stream.set_tcp_nodelay(true)?;
         stream.set_nonblocking(true)?;
         worker.send(stream.into()).map_err(io::Error::other)?;
     }
     Ok(())
-}
-
-/// Reads where a backend serves.
-pub(crate) fn address_of(backend: &mut Process) -> io::Result<SocketAddr> {
-    let output = backend.child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line)?;
-    line.trim().parse().map_err(io::Error::other)
 }
 
 fn work(mut streams: UnboundedReceiver<std::net::TcpStream>) -> io::Result<()> {

@@ -20,38 +20,40 @@ mod template;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use self::options::Options;
 use self::peers::{Contender, Peer};
-use self::process::Process;
 
-fn main() -> io::Result<ExitCode> {
-    let options = Options::parse();
-    if options.rows.iter().any(|row| row == backend::WORD) {
-        return backend::serve().map(|()| ExitCode::SUCCESS);
-    }
-    let rows = match options.chosen() {
-        Ok(rows) => rows,
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             println!("{error}");
-            return Ok(ExitCode::from(2));
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+/// Whether all went well.
+fn run() -> io::Result<bool> {
+    let options = Options::parse();
+    if let [word, port] = &options.rows[..]
+        && word == backend::WORD
+    {
+        return backend::serve(port.parse().map_err(io::Error::other)?).map(|()| true);
+    }
+    let rows = options.chosen().map_err(io::Error::other)?;
     let files = open_files()?;
     let contenders = contenders(&options)?;
     println!("{} rounds of {} s per row; at most {files} open files per process", options.rounds, options.seconds);
 
-    let mut backend = Process::start(
-        process::command(&std::env::current_exe()?).arg(backend::WORD).stdout(Stdio::piped()),
-        "backend",
-        None,
-    )?;
-    let address = backend::address_of(&mut backend)?;
-    let site = round::Site { backend: address, process: backend, files, threads: threads(), options: &options };
+    let (process, backend) = backend::start(None)?;
+    let site = round::Site { backend, process, files, threads: threads(), options: &options };
     let mut measured = Vec::new();
     for row in rows {
         let row = round::measure(row, &contenders, &site)?;
@@ -59,8 +61,7 @@ fn main() -> io::Result<ExitCode> {
         measured.push(row);
     }
     report::summary(&measured, &contenders);
-    let faults = report::faults(&measured);
-    Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report::faults(&measured) == 0)
 }
 
 /// How many threads or workers everybody gets.
