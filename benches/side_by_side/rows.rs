@@ -1,0 +1,126 @@
+//! What is measured, and the bar for it.
+
+use crate::peers::Peer;
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// As on the command line.
+    pub(crate) name: &'static str,
+    /// What it is, for the reader of the table.
+    pub(crate) about: &'static str,
+    /// What is done.
+    pub(crate) work: Work,
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Services that are configured and asked for, round robin.
+    pub(crate) services: usize,
+    /// Whether everybody writes an access log.
+    pub(crate) log: bool,
+    /// What counts.
+    pub(crate) metric: Metric,
+    /// The peer that the goal names.
+    pub(crate) reference: Peer,
+    /// The bar.
+    pub(crate) goal: Option<Goal>,
+}
+
+/// What a client does over and over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Gets 1 KiB.
+    Small,
+    /// Gets 1 MiB.
+    Down,
+    /// Puts 10 MiB.
+    Up,
+    /// Gets 1 KiB once and keeps its connection open.
+    Idle,
+}
+
+/// The figure that a row compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// User and system time of the proxy's processes per request, in microseconds.
+    Cpu,
+    /// The median latency less that of the backend without a proxy, in microseconds.
+    AddedLatency,
+    /// What the resident memory of the proxy's processes grows by, per connection, in KiB.
+    Memory,
+}
+
+impl Metric {
+    /// What heads the column.
+    pub(crate) fn heading(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU µs/request",
+            Self::AddedLatency => "added p50 µs",
+            Self::Memory => "KiB/connection",
+        }
+    }
+}
+
+/// What has to be reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Goal {
+    /// At most this much of the reference peer's figure.
+    Ratio(f64),
+    /// At most this, in the metric's unit.
+    Most(f64),
+}
+
+const H1: Row = Row {
+    name: "h1",
+    about: "HTTP/1.1 keep-alive, GET 1 KiB, 64 connections",
+    work: Work::Small,
+    connections: 64,
+    services: 1,
+    log: false,
+    metric: Metric::Cpu,
+    reference: Peer::Nginx,
+    goal: Some(Goal::Ratio(0.95)),
+};
+
+/// All rows, in the order of the table.
+pub(crate) const ROWS: [Row; 9] = [
+    H1,
+    Row {
+        name: "down",
+        about: "GET 1 MiB, 16 connections",
+        work: Work::Down,
+        connections: 16,
+        reference: Peer::Haproxy,
+        goal: Some(Goal::Ratio(0.90)),
+        ..H1
+    },
+    Row {
+        name: "up",
+        about: "PUT 10 MiB, 8 connections",
+        work: Work::Up,
+        connections: 8,
+        reference: Peer::Haproxy,
+        goal: Some(Goal::Ratio(1.05)),
+        ..H1
+    },
+    Row {
+        name: "idle",
+        about: "memory of a keep-alive connection that served one request, 5,000 connections",
+        work: Work::Idle,
+        connections: 5_000,
+        metric: Metric::Memory,
+        goal: Some(Goal::Most(16.0)),
+        ..H1
+    },
+    Row {
+        name: "latency",
+        about: "added latency, GET 1 KiB, 1 connection",
+        connections: 1,
+        metric: Metric::AddedLatency,
+        goal: Some(Goal::Ratio(1.0)),
+        ..H1
+    },
+    Row { name: "services-10", about: "h1 over 10 services", services: 10, goal: None, ..H1 },
+    Row { name: "services-1000", about: "h1 over 1,000 services", services: 1_000, goal: None, ..H1 },
+    Row { name: "services-10000", about: "h1 over 10,000 services", services: 10_000, goal: None, ..H1 },
+    Row { name: "log", about: "h1 with the access log to a file", log: true, goal: None, ..H1 },
+];
