@@ -7,8 +7,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::awaited::MAX_INTERIM;
+
 /// The largest head, in bytes.
-const MAX_HEAD: usize = 256 * 1024;
+pub(super) const MAX_HEAD: usize = 256 * 1024;
 
 /// The most headers.
 const MAX_HEADERS: usize = 256;
@@ -58,13 +60,26 @@ pub enum HeadError {
     /// Both at once, or of a kind that nobody speaks.
     #[error("the response's Transfer-Encoding is not just `chunked`, or stands beside a Content-Length or in HTTP/1.0")]
     TransferEncoding,
+    /// An empty line where a response should begin.
+    #[error("the response begins with an empty line")]
+    EmptyLine,
     /// 101 where nothing was asked for.
     #[error("the response switches protocols, which nobody asked for")]
     Unasked,
+    /// A 1xx that says it has a body: what follows could be that, or the answer.
+    #[error("an informational response announces a body")]
+    InterimBody,
+    /// More 1xx than anybody needs.
+    #[error("more than {MAX_INTERIM} informational responses came before the answer")]
+    TooManyInterim,
 }
 
 /// Takes a head off what was read, once it is whole. `answers_head` says that the request was a HEAD.
 pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<Head>, HeadError> {
+    // httparse passes over empty lines, of which there may be any number.
+    if matches!(unread.first(), Some(b'\r' | b'\n')) {
+        return Err(HeadError::EmptyLine);
+    }
     let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
@@ -116,7 +131,7 @@ fn value(bytes: &Bytes, place: Range<usize>) -> Result<HeaderValue, HeadError> {
 }
 
 /// httparse takes a bare line feed for the end of a line; others may not.
-fn has_bare_line_feed(head: &[u8]) -> bool {
+pub(super) fn has_bare_line_feed(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
@@ -145,7 +160,9 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
     if values.next().is_some() || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::ContentLength);
     }
-    value.to_str().ok().and_then(|text| text.parse().ok()).map(Some).ok_or(HeadError::ContentLength)
+    // Half of what a u64 holds: others count in signed numbers, or keep some for themselves.
+    let length = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|length| *length <= u64::MAX / 2);
+    length.map(Some).ok_or(HeadError::ContentLength)
 }
 
 fn chunked(headers: &HeaderMap) -> Result<bool, HeadError> {
@@ -185,6 +202,7 @@ mod tests {
             "Content-Length: +5\r\n",
             "Content-Length: \r\n",
             "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 18446744073709551615\r\n",
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
@@ -198,6 +216,7 @@ mod tests {
         }
         assert!(read("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         assert!(read("HTTP/2 200 OK\r\n\r\n").is_err());
+        assert!(read("\r\nHTTP/1.1 200 OK\r\n\r\n").is_err());
         assert!(read("SSH-2.0-OpenSSH\r\n").is_err());
     }
 
