@@ -6,10 +6,11 @@ use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::awaited::MAX_INTERIM;
 use crate::proxy::headers::is_hop_by_hop;
 
 /// The largest head, in bytes.
-const MAX_HEAD: usize = 256 * 1024;
+pub(super) const MAX_HEAD: usize = 256 * 1024;
 
 /// The most headers.
 const MAX_HEADERS: usize = 256;
@@ -61,13 +62,26 @@ pub enum HeadError {
     /// Both at once, or of a kind that nobody speaks.
     #[error("the response's Transfer-Encoding is not just `chunked`, or stands beside a Content-Length or in HTTP/1.0")]
     TransferEncoding,
+    /// An empty line where a response should begin.
+    #[error("the response begins with an empty line")]
+    EmptyLine,
     /// 101 where nothing was asked for.
     #[error("the response switches protocols, which nobody asked for")]
     Unasked,
+    /// A 1xx that says it has a body: what follows could be that, or the answer.
+    #[error("an informational response announces a body")]
+    InterimBody,
+    /// More 1xx than anybody needs.
+    #[error("more than {MAX_INTERIM} informational responses came before the answer")]
+    TooManyInterim,
 }
 
 /// Takes a head off what was read, once it is whole. `answers_head` says that the request was a HEAD.
 pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<Head>, HeadError> {
+    // httparse passes over empty lines, of which there may be any number.
+    if matches!(unread.first(), Some(b'\r' | b'\n')) {
+        return Err(HeadError::EmptyLine);
+    }
     let Some(end) = end(unread)? else { return incomplete(unread).map(|()| None) };
     if end > MAX_HEAD {
         return Err(HeadError::TooLarge);
@@ -107,7 +121,7 @@ pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<
     Ok(Some(Head { status, headers, hop_by_hop: framing.hop_by_hop, length, keep_alive }))
 }
 
-/// Where the head ends, if it does: after an empty line. httparse takes a bare line feed for the end of a line; others may not.
+/// Where the head ends, if it does: after an empty line.
 fn end(unread: &[u8]) -> Result<Option<usize>, HeadError> {
     let mut before = None;
     for at in memchr::memchr_iter(b'\n', unread) {
@@ -120,6 +134,11 @@ fn end(unread: &[u8]) -> Result<Option<usize>, HeadError> {
         before = Some(at + 1);
     }
     Ok(None)
+}
+
+/// httparse takes a bare line feed for the end of a line; others may not.
+pub(super) fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
 /// What has no end yet may be no head at all.
@@ -192,10 +211,12 @@ fn number(digits: &[u8]) -> Result<u64, HeadError> {
     if digits.is_empty() {
         return Err(HeadError::ContentLength);
     }
-    digits.iter().try_fold(0_u64, |number, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10).ok_or(HeadError::ContentLength)?;
-        number.checked_mul(10).and_then(|number| number.checked_add(digit.into())).ok_or(HeadError::ContentLength)
-    })
+    let number = digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    });
+    // Half of what a u64 holds: others count in signed numbers, or keep some for themselves.
+    number.filter(|number| *number <= u64::MAX / 2).ok_or(HeadError::ContentLength)
 }
 
 #[cfg(test)]
@@ -222,6 +243,7 @@ mod tests {
             "Content-Length: +5\r\n",
             "Content-Length: \r\n",
             "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 18446744073709551615\r\n",
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
@@ -235,6 +257,7 @@ mod tests {
         }
         assert!(read("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         assert!(read("HTTP/2 200 OK\r\n\r\n").is_err());
+        assert!(read("\r\nHTTP/1.1 200 OK\r\n\r\n").is_err());
         assert!(read("SSH-2.0-OpenSSH\r\n").is_err());
     }
 

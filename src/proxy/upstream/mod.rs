@@ -7,6 +7,7 @@
 //! The seam is narrow on purpose: [`Pools`], [`Connection::open`], [`Outgoing`] and [`Answer`] are all that the rest of the data
 //! plane knows.
 
+mod awaited;
 mod chunked;
 mod connection;
 pub mod head;
@@ -21,15 +22,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::StatusCode;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+pub use self::awaited::{Asks, Awaited};
+pub use self::chunked::ChunkError;
 pub use self::connection::Connection;
 use self::head::{Head, HeadError};
 pub use self::pool::{FRESH, IDLE_LIMIT, Pools};
-pub use self::receiving::{ReceiveError, Received, Receiving};
+pub use self::receiving::{ReceiveError, Received, Receiving, Taken};
 pub use self::sending::{Framing, Sending, Stopped};
 pub use self::turns::{Place, Turn};
 
@@ -41,22 +43,11 @@ const HEAD_READ: usize = 4 * 1024;
 pub struct Outgoing {
     connection: Connection,
     sending: Sending,
-    asks: Asks,
+    awaited: Awaited,
     /// The backend takes no more of the request, but may have answered.
     stopped: bool,
     /// Whether a byte of a response has come.
     heard: bool,
-}
-
-/// What the request asks for, as far as the answer's framing depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asks {
-    /// A body may follow.
-    Body,
-    /// A HEAD: no body follows.
-    NoBody,
-    /// To switch protocols.
-    Upgrade,
 }
 
 /// What became of a request that got no response.
@@ -76,7 +67,7 @@ impl Outgoing {
     /// Puts a request on a connection.
     #[must_use]
     pub fn new(connection: Connection, sending: Sending, asks: Asks) -> Self {
-        Self { connection, sending, asks, stopped: false, heard: false }
+        Self { connection, sending, awaited: Awaited::new(asks), stopped: false, heard: false }
     }
 
     /// Whether a failure may be that of a connection which the backend had closed already.
@@ -110,16 +101,8 @@ impl Outgoing {
         loop {
             if !self.connection.unread.is_empty() {
                 self.heard = true;
-                let parsed = head::parse(&mut self.connection.unread, self.asks == Asks::NoBody);
-                match parsed.map_err(SendError::Invalid)? {
-                    Some(head) if head.status == StatusCode::SWITCHING_PROTOCOLS && self.asks != Asks::Upgrade => {
-                        return Poll::Ready(Err(SendError::Invalid(HeadError::Unasked)));
-                    }
-                    Some(head) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                        continue;
-                    }
-                    Some(head) => return Poll::Ready(Ok(head)),
-                    None => {}
+                if let Some(head) = self.awaited.take(&mut self.connection.unread).map_err(SendError::Invalid)? {
+                    return Poll::Ready(Ok(head));
                 }
             }
             match ready!(self.connection.poll_fill(HEAD_READ, cx)) {
@@ -135,7 +118,7 @@ impl Outgoing {
     /// The body behind the head. The connection is then kept as one of at most `keep` that are idle.
     #[must_use]
     pub fn into_answer(self, head: &Head, pools: &Rc<Pools>, keep: usize) -> Answer {
-        let Self { connection, sending, stopped, asks, .. } = self;
+        let Self { connection, sending, stopped, awaited, .. } = self;
         let (connection, uploading) = if sending.is_done() || stopped {
             (connection, None)
         } else {
@@ -143,7 +126,7 @@ impl Outgoing {
             (connection, writing.map(|writing| Uploading::start(sending, writing)))
         };
         // One that was asked to switch protocols may be half way there, whatever it says.
-        let reusable = head.keep_alive && !stopped && asks != Asks::Upgrade && uploading.is_none();
+        let reusable = head.keep_alive && !stopped && awaited.asks() != Asks::Upgrade && uploading.is_none();
         Answer {
             receiving: Receiving::new(head.length),
             keep: reusable.then_some(keep),

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::chunked::{ChunkError, Chunked, Piece};
@@ -39,6 +39,15 @@ pub enum Received {
     Trailers(HeaderMap),
     /// Its end.
     End,
+}
+
+/// What there is of a body in what was read.
+#[derive(Debug)]
+pub enum Taken {
+    /// A piece.
+    Piece(Received),
+    /// Nothing yet; about so many bytes should be read at a time.
+    More(usize),
 }
 
 /// How much of a body is still to come.
@@ -84,6 +93,43 @@ impl Receiving {
         }
     }
 
+    /// The next piece, off what was read and not yet taken.
+    pub fn take(&mut self, unread: &mut BytesMut) -> Result<Taken, ChunkError> {
+        Ok(match &mut self.rest {
+            Rest::Nothing => Taken::Piece(Received::End),
+            Rest::Bytes(left) => {
+                if unread.is_empty() {
+                    return Ok(Taken::More(usize::try_from(*left).unwrap_or(usize::MAX).min(READ)));
+                }
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(unread.len());
+                *left -= take as u64;
+                if *left == 0 {
+                    self.rest = Rest::Nothing;
+                }
+                Taken::Piece(Received::Data(unread.split_to(take).freeze()))
+            }
+            Rest::Chunks(chunked) => match chunked.next(unread)? {
+                Piece::Data(data) => Taken::Piece(Received::Data(data)),
+                Piece::End(trailers) => {
+                    self.rest = Rest::Nothing;
+                    Taken::Piece(trailers.map_or(Received::End, Received::Trailers))
+                }
+                Piece::More => Taken::More(READ),
+            },
+            Rest::UntilClose if unread.is_empty() => Taken::More(READ),
+            Rest::UntilClose => Taken::Piece(Received::Data(unread.split().freeze())),
+        })
+    }
+
+    /// The connection has ended, and with it a body that may end so.
+    pub fn end(&mut self) -> Result<(), ReceiveError> {
+        if !matches!(self.rest, Rest::UntilClose) {
+            return Err(ReceiveError::Short);
+        }
+        self.rest = Rest::Nothing;
+        Ok(())
+    }
+
     /// The next piece.
     pub(super) fn poll(
         &mut self,
@@ -91,40 +137,12 @@ impl Receiving {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Received, ReceiveError>> {
         loop {
-            let want = match &mut self.rest {
-                Rest::Nothing => return Poll::Ready(Ok(Received::End)),
-                Rest::Bytes(left) => {
-                    if !connection.unread.is_empty() {
-                        let take = usize::try_from(*left).unwrap_or(usize::MAX).min(connection.unread.len());
-                        *left -= take as u64;
-                        if *left == 0 {
-                            self.rest = Rest::Nothing;
-                        }
-                        return Poll::Ready(Ok(Received::Data(connection.unread.split_to(take).freeze())));
-                    }
-                    usize::try_from(*left).unwrap_or(usize::MAX).min(READ)
-                }
-                Rest::Chunks(chunked) => match chunked.next(&mut connection.unread)? {
-                    Piece::Data(data) => return Poll::Ready(Ok(Received::Data(data))),
-                    Piece::End(trailers) => {
-                        self.rest = Rest::Nothing;
-                        return Poll::Ready(Ok(trailers.map_or(Received::End, Received::Trailers)));
-                    }
-                    Piece::More => READ,
-                },
-                Rest::UntilClose => {
-                    if !connection.unread.is_empty() {
-                        return Poll::Ready(Ok(Received::Data(connection.unread.split().freeze())));
-                    }
-                    READ
-                }
+            let want = match self.take(&mut connection.unread)? {
+                Taken::Piece(received) => return Poll::Ready(Ok(received)),
+                Taken::More(want) => want,
             };
-            let read = ready!(connection.poll_fill(want, cx)).map_err(ReceiveError::Io)?;
-            if read == 0 {
-                if !matches!(self.rest, Rest::UntilClose) {
-                    return Poll::Ready(Err(ReceiveError::Short));
-                }
-                self.rest = Rest::Nothing;
+            if ready!(connection.poll_fill(want, cx)).map_err(ReceiveError::Io)? == 0 {
+                self.end()?;
             }
         }
     }
