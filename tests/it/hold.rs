@@ -119,6 +119,7 @@ fn sends(site: &Site, request: Vec<u8>) -> std::thread::JoinHandle<Message> {
 
 #[test]
 fn bodies_are_held_whole_or_in_part_and_arrive_as_they_were_sent() {
+    const ALL: [&str; 4] = ["start", "probe", "connect", "response"];
     let site = site("", "");
     let (small, large) = (bytes(20_000), bytes(6_000_000));
     let requests = [
@@ -132,14 +133,21 @@ fn bodies_are_held_whole_or_in_part_and_arrive_as_they_were_sent() {
     // What is read is bounded, and what is read of small pieces does not pin buffers.
     assert!(site.memory_kib("VmHWM") < 100_000);
     go(&site);
+    let mut most = 0;
     for (client, body, framing) in clients {
         let answer = client.join().expect("an answer");
         assert_eq!((answer.status(), answer.text()), (200, said(body)), "{framing}");
         assert_eq!(answer.header("x-framing"), Some(framing));
         let timing = timing(&answer);
         assert_eq!((timing[0].as_str(), timing[1].as_str()), ("app", "queue"), "{timing:?}");
-        assert_eq!(timing[2..], ["start", "probe", "connect", "response"].map(str::to_owned)[..], "{timing:?}");
+        // Whoever comes when it has been started already does not wait for that, and may find the connection of another who is done.
+        let parts = timing[2..].to_vec();
+        let may_lack = |part: &str| part == "start" || part == "connect";
+        let expected = ALL.iter().filter(|part| !may_lack(part) || parts.iter().any(|one| one == *part));
+        assert!(expected.eq(parts.iter()), "{timing:?}");
+        most = most.max(parts.len());
     }
+    assert_eq!(most, ALL.len(), "the first waits for all of it");
     let warm = site.connect().ask(with_length(&small));
     assert_eq!((warm.text(), timing(&warm)), (said(&small), vec!["app".to_owned()]), "nothing was waited for");
 }

@@ -149,7 +149,8 @@ fn of_several_urls_one_refuses_and_no_request_fails() {
         };
         let ask = |n: usize| {
             let mut client = site.connect();
-            let answer = client.ask(if n % 2 == 0 { get("/", "") } else { post("/", "Content-Length: 2\r\n") + "hi" });
+            let answer =
+                client.ask(if n.is_multiple_of(2) { get("/", "") } else { post("/", "Content-Length: 2\r\n") + "hi" });
             assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "request {n}");
         };
         (0..20).for_each(ask);

@@ -486,7 +486,11 @@ fn a_version_that_cannot_start_says_why() {
     let yaml = "versions: {shop-001: {command: [sh, -c, \"echo no such table >&2; exit 3\"]}}\n";
     let site = Site::new().service("shop", yaml).start();
     assert_eq!(site.get("shop.localhost", "/").status(), 503, "told as soon as it is known");
-    let failed = eventually("the failure", || Some(site.version("shop-001")).filter(|v| v["state"] == "failed"));
+    // It is so until it may be tried again.
+    let failed = eventually("the failure", || {
+        assert_eq!(site.get("shop.localhost", "/").status(), 503);
+        Some(site.version("shop-001")).filter(|v| v["state"] == "failed")
+    });
     let why = failed["why"].as_str().expect("a reason");
     assert!(why.contains("no such table"), "{why}");
     assert!(site.log().contains("no such table"));

@@ -12,7 +12,7 @@ use super::error::StartError;
 use super::exit::ExitReport;
 use super::hook_command::{HookCommand, OnDrop};
 use super::hook_stop::{StopCommand, Undo, Undoing};
-use super::output::Output;
+use super::output::{LAST_LINES_TIMEOUT, Output};
 use crate::lifecycle::probe;
 use crate::model::name::VersionName;
 use crate::model::version::{Endpoint, HookSpec, Start, Stop};
@@ -139,7 +139,11 @@ impl HookInstance {
                 debug!(version = %self.version, probes, "ready");
                 Ok(())
             }
-            Err(last) => Err(StartError::Timeout { after: start.timeout, last, lines: self.output.last_lines() }),
+            Err(last) => {
+                // What it has written may not have been read yet, where the time was over when it was asked.
+                self.output.ended_within(LAST_LINES_TIMEOUT).await;
+                Err(StartError::Timeout { after: start.timeout, last, lines: self.output.last_lines() })
+            }
         }
     }
 

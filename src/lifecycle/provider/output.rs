@@ -21,6 +21,8 @@ const LONGEST_LINE: usize = 8 * 1024;
 const KEPT_LINES: usize = 20;
 /// The pipes end with the last process that holds them. One handed to a stranger must not hold up the news of an exit.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the news of a program's end, or of a start that took too long, waits for its last lines.
+pub(super) const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(20);
 
 type Tail = Arc<Mutex<VecDeque<String>>>;
 

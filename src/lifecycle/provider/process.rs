@@ -31,7 +31,7 @@ use super::error::StartError;
 use super::exit::ExitReport;
 use super::line_rate::LineRates;
 use super::listeners::{self, Listening};
-use super::output::Output;
+use super::output::{LAST_LINES_TIMEOUT, Output};
 use super::user::{User, UserError};
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::probe::{self, NotReady};
@@ -44,8 +44,6 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(10);
 const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The listener is looked up again after this: the program may have replaced it between the probe and the look.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long the news of a program's end waits for its last lines.
-const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Starts processes.
 #[derive(Debug, Clone)]
@@ -234,6 +232,8 @@ impl ProcessInstance {
             }
         }
         let Err(last) = probed else { return Ok(()) };
+        // What it has written may not have been read yet, where the time was over when it was asked.
+        self.output.ended_within(LAST_LINES_TIMEOUT).await;
         match self.listening() {
             Listening::On(found) if !found.is_empty() && !found.iter().any(|one| listeners::answers(*one, wanted)) => {
                 Err(StartError::OtherAddress { wanted, found })
