@@ -36,6 +36,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// is longer than the pauses of whoever is busy.
 const REST: Duration = Duration::from_millis(500);
 
+/// The most that hyper reads of an upload at a time, as long as reads fill all the room there is; it begins with 8 KiB.
+const BUFFER: usize = 256 * 1024;
+
 /// The most headers of a request.
 const MAX_HEADERS: usize = 100;
 
@@ -203,7 +206,7 @@ where
                 http1::Builder::new()
                     .max_headers(MAX_HEADERS)
                     .max_header_size(max_head)
-                    .max_buf_size(max_head.max(64 * 1024))
+                    .max_buf_size(max_head.max(BUFFER))
                     .serve_connection(TokioIo::new(io), service)
                     .with_upgrades(),
             )),
@@ -286,4 +289,23 @@ where
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    /// Of the future that a function returns.
+    fn size<'a, A: 'a, R>(_: impl Fn(&'a A, Request<Incoming>) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// hyper keeps room for both as long as a connection is busy.
+    #[test]
+    fn what_serves_a_request_is_small() {
+        let (future, body) = (size(Handler::handle), size_of::<ResponseBody>());
+        assert!(future <= 5 * 1024 && body <= 512, "{future} and {body} bytes");
+    }
 }
