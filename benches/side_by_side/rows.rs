@@ -25,6 +25,13 @@ pub(crate) struct Row {
     pub(crate) goal: Option<Goal>,
 }
 
+impl Row {
+    /// Whether bodies are what costs.
+    pub(crate) fn has_large_bodies(&self) -> bool {
+        matches!(self.work, Work::Down | Work::Up)
+    }
+}
+
 /// What a client does over and over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
