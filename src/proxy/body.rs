@@ -379,6 +379,7 @@ struct Sent {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are downloads, which are not to cost another allocation")]
 enum Kind {
     Full(Bytes),
     Download(Download),
