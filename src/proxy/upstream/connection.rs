@@ -12,12 +12,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::buffers::Buffers;
 use super::sending::{Sending, Stopped};
 use crate::lifecycle::instance::Instance;
 use crate::model::version::Endpoint;
-
-/// What is first made room for: the head and body of most answers come in one read.
-const FIRST_READ: usize = 4 * 1024;
 
 /// A connection to an instance. It is checked out for one exchange at a time.
 #[derive(Debug)]
@@ -28,6 +26,8 @@ pub struct Connection {
     epoch: u32,
     /// Read and not yet taken.
     pub(super) unread: BytesMut,
+    /// Whether it took a larger buffer than most.
+    enlarged: bool,
     /// Whether it has served before: what fails on it may be stale, and no fault of the backend's.
     reused: bool,
 }
@@ -53,6 +53,7 @@ impl Connection {
             instance: Arc::clone(instance),
             epoch,
             unread: BytesMut::new(),
+            enlarged: false,
             reused: false,
         })
     }
@@ -75,10 +76,16 @@ impl Connection {
         self.reused
     }
 
-    /// Gives up the buffer, which an idle connection has no use for.
-    pub(super) fn rest(&mut self) {
-        self.unread = BytesMut::new();
+    /// Gives up the buffer, which an idle connection has no use for; to others it is of use unless it was made larger.
+    pub(super) fn rest(&mut self) -> Option<BytesMut> {
         self.reused = true;
+        let buffer = std::mem::take(&mut self.unread);
+        (!std::mem::take(&mut self.enlarged)).then_some(buffer)
+    }
+
+    /// Gets one for its next exchange.
+    pub(super) fn read_into(&mut self, buffer: BytesMut) {
+        self.unread = buffer;
     }
 
     /// Whether an idle connection is still good: nothing has come, no byte and no end. As far as the runtime has heard; costs no
@@ -98,7 +105,8 @@ impl Connection {
 
     /// Reads more, at most about `want` bytes; 0 is the end.
     pub(super) fn poll_fill(&mut self, want: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.unread.reserve(want.max(FIRST_READ));
+        self.enlarged |= want > Buffers::ROOM || self.unread.len() >= Buffers::ROOM;
+        self.unread.reserve(want.max(Buffers::ROOM));
         match &mut self.stream {
             Stream::Whole(stream) => pin!(stream.read_buf(&mut self.unread)).poll(cx),
             Stream::Reading(half) => pin!(half.read_buf(&mut self.unread)).poll(cx),
@@ -115,7 +123,7 @@ impl Connection {
 
     /// From now on only reads; what is written goes through the other half. Cannot be undone.
     pub(super) fn split(self) -> (Self, Option<OwnedWriteHalf>) {
-        let Self { stream, instance, epoch, unread, reused } = self;
+        let Self { stream, instance, epoch, unread, enlarged, reused } = self;
         let (stream, writing) = match stream {
             Stream::Whole(stream) => {
                 let (reading, writing) = stream.into_split();
@@ -123,7 +131,7 @@ impl Connection {
             }
             reading @ Stream::Reading(_) => (reading, None),
         };
-        (Self { stream, instance, epoch, unread, reused }, writing)
+        (Self { stream, instance, epoch, unread, enlarged, reused }, writing)
     }
 
     /// The socket and what was read from it, for a tunnel; `None` once it is split.

@@ -8,6 +8,7 @@
 //! plane knows.
 
 mod awaited;
+mod buffers;
 mod chunked;
 mod connection;
 pub mod head;
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 pub use self::awaited::{Asks, Awaited};
+use self::buffers::Buffers;
 pub use self::chunked::ChunkError;
 pub use self::connection::Connection;
 use self::head::{Head, HeadError};
@@ -36,7 +38,7 @@ pub use self::sending::{Framing, Sending, Stopped};
 pub use self::turns::{Place, Turn};
 
 /// What is read at a time while a head is awaited.
-const HEAD_READ: usize = 4 * 1024;
+const HEAD_READ: usize = Buffers::ROOM;
 
 /// A request on its way, until the head of its response has come.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
+use super::buffers::Buffers;
 use super::connection::Connection;
 use super::turns::{Turn, Turns};
 use crate::lifecycle::instance::Instance;
@@ -35,6 +36,7 @@ pub struct Pools {
     threads: usize,
     alarms: Rc<Alarms>,
     filled: Notify,
+    buffers: Buffers,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,14 @@ impl Pools {
     #[must_use]
     pub fn new(alarms: &Rc<Alarms>, threads: usize) -> Rc<Self> {
         let (idle, turns) = (RefCell::default(), Turns::new(threads));
-        Rc::new(Self { idle, turns, threads, alarms: Rc::clone(alarms), filled: Notify::new() })
+        Rc::new(Self {
+            idle,
+            turns,
+            threads,
+            alarms: Rc::clone(alarms),
+            filled: Notify::new(),
+            buffers: Buffers::default(),
+        })
     }
 
     /// How many connections are kept idle to an instance that has so many requests at a time. The instance may serve no more
@@ -81,8 +90,9 @@ impl Pools {
         let idle = &mut pools.get_mut(&lease.instance().id())?.idle;
         let oldest = self.alarms.now().saturating_sub(millis(max_idle));
         while idle.last()?.since >= oldest {
-            let Idle { connection, .. } = idle.pop()?;
+            let Idle { mut connection, .. } = idle.pop()?;
             if connection.epoch() == lease.epoch() && connection.is_quiet() {
+                connection.read_into(self.buffers.take());
                 return Some(connection);
             }
         }
@@ -94,7 +104,9 @@ impl Pools {
         if !connection.unread.is_empty() || connection.instance().is_draining() {
             return;
         }
-        connection.rest();
+        if let Some(buffer) = connection.rest() {
+            self.buffers.give_back(buffer);
+        }
         let Some(connection) = self.turns.offer(connection) else { return };
         if most == 0 {
             return;
