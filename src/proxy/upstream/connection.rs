@@ -15,6 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::sending::{Sending, Stopped};
 use crate::lifecycle::instance::Instance;
 use crate::model::version::Endpoint;
+use crate::proxy::alarm::NEVER;
 
 /// What is first made room for: the head and body of most answers come in one read.
 const FIRST_READ: usize = 4 * 1024;
@@ -30,6 +31,10 @@ pub struct Connection {
     pub(super) unread: BytesMut,
     /// Whether it has served before: what fails on it may be stale, and no fault of the backend's.
     reused: bool,
+    /// How long it may idle, in milliseconds, by what the backend has said.
+    pub(super) idle_limit: u32,
+    /// When it was first idle, on the thread's coarse clock; it grows old from then on.
+    pub(super) born: u64,
 }
 
 #[derive(Debug)]
@@ -54,6 +59,8 @@ impl Connection {
             epoch,
             unread: BytesMut::new(),
             reused: false,
+            idle_limit: u32::MAX,
+            born: NEVER,
         })
     }
 
@@ -114,16 +121,16 @@ impl Connection {
     }
 
     /// From now on only reads; what is written goes through the other half. Cannot be undone.
-    pub(super) fn split(self) -> (Self, Option<OwnedWriteHalf>) {
-        let Self { stream, instance, epoch, unread, reused } = self;
-        let (stream, writing) = match stream {
+    pub(super) fn split(mut self) -> (Self, Option<OwnedWriteHalf>) {
+        let (stream, writing) = match self.stream {
             Stream::Whole(stream) => {
                 let (reading, writing) = stream.into_split();
                 (Stream::Reading(reading), Some(writing))
             }
             reading @ Stream::Reading(_) => (reading, None),
         };
-        (Self { stream, instance, epoch, unread, reused }, writing)
+        self.stream = stream;
+        (self, writing)
     }
 
     /// The socket and what was read from it, for a tunnel; `None` once it is split.
