@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -119,6 +120,8 @@ pub struct UploadStream {
     incoming: Incoming,
     /// What was read ahead and goes first.
     held: Option<Box<HeldBody>>,
+    /// What goes last.
+    trailers: Option<Box<HeaderMap>>,
     upload: Rc<Upload>,
     limit: Option<u64>,
     patience: Patience,
@@ -177,6 +180,7 @@ impl RequestBody {
         let stream = UploadStream {
             incoming,
             held: None,
+            trailers: None,
             upload: Rc::clone(&upload),
             limit,
             patience: Patience::new(idle, &worker.alarms),
@@ -263,7 +267,7 @@ impl UploadStream {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
                     self.upload.passed_on.set(true);
-                    return Poll::Ready(None);
+                    return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))));
                 }
             },
         };
@@ -323,10 +327,12 @@ impl UploadStream {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(_))) => return self.fail(UploadProblem::Broken),
-                // Trailers of requests go no further: no backend was told to expect them.
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => data,
-                    Err(_) => continue,
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok().map(Box::new);
+                        continue;
+                    }
                 },
             };
             let received = self.upload.received.get() + data.len() as u64;

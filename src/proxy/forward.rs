@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
@@ -384,7 +384,16 @@ impl Call<'_> {
         let framing = match body.size_hint().exact() {
             None => {
                 put(&mut head, &TRANSFER_ENCODING, b"chunked");
-                Framing::Chunked
+                // What is set, added or removed by the policy must not come in by the back door.
+                let trailers = edits.is_empty();
+                if trailers {
+                    self.parts
+                        .headers
+                        .get_all(TRAILER)
+                        .iter()
+                        .for_each(|names| put(&mut head, &TRAILER, names.as_bytes()));
+                }
+                Framing::Chunked { trailers }
             }
             Some(0) if !self.outline.content_length => Framing::Length,
             Some(length) => {

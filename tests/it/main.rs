@@ -23,6 +23,8 @@ mod pitfall_retry;
 mod pitfall_shutdown;
 mod pitfall_time;
 mod pitfall_upgrade;
+mod pitfall_upstream;
+mod pitfall_upstream_oracle;
 mod process;
 mod reload;
 mod routing;

@@ -16,6 +16,7 @@ use super::buffers::Buffers;
 use super::sending::{Sending, Stopped};
 use crate::lifecycle::instance::Instance;
 use crate::model::version::Endpoint;
+use crate::proxy::alarm::NEVER;
 
 /// A connection to an instance. It is checked out for one exchange at a time.
 #[derive(Debug)]
@@ -30,6 +31,10 @@ pub struct Connection {
     enlarged: bool,
     /// Whether it has served before: what fails on it may be stale, and no fault of the backend's.
     reused: bool,
+    /// How long it may idle, in milliseconds, by what the backend has said.
+    pub(super) idle_limit: u32,
+    /// When it was first idle, on the thread's coarse clock; it grows old from then on.
+    pub(super) born: u64,
 }
 
 #[derive(Debug)]
@@ -55,6 +60,8 @@ impl Connection {
             unread: BytesMut::new(),
             enlarged: false,
             reused: false,
+            idle_limit: u32::MAX,
+            born: NEVER,
         })
     }
 
@@ -122,16 +129,16 @@ impl Connection {
     }
 
     /// From now on only reads; what is written goes through the other half. Cannot be undone.
-    pub(super) fn split(self) -> (Self, Option<OwnedWriteHalf>) {
-        let Self { stream, instance, epoch, unread, enlarged, reused } = self;
-        let (stream, writing) = match stream {
+    pub(super) fn split(mut self) -> (Self, Option<OwnedWriteHalf>) {
+        let (stream, writing) = match self.stream {
             Stream::Whole(stream) => {
                 let (reading, writing) = stream.into_split();
                 (Stream::Reading(reading), Some(writing))
             }
             reading @ Stream::Reading(_) => (reading, None),
         };
-        (Self { stream, instance, epoch, unread, enlarged, reused }, writing)
+        self.stream = stream;
+        (self, writing)
     }
 
     /// The socket and what was read from it, for a tunnel; `None` once it is split.

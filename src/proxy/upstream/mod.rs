@@ -12,6 +12,7 @@ mod buffers;
 mod chunked;
 mod connection;
 pub mod head;
+mod idle_limit;
 mod pool;
 mod receiving;
 mod sending;
@@ -120,7 +121,13 @@ impl Outgoing {
     /// The body behind the head. The connection is then kept as one of at most `keep` that are idle.
     #[must_use]
     pub fn into_answer(self, head: &Head, pools: &Rc<Pools>, keep: usize) -> Answer {
-        let Self { connection, sending, stopped, awaited, .. } = self;
+        let Self { mut connection, sending, stopped, awaited, .. } = self;
+        // Once is enough: a backend says the same each time.
+        if !connection.is_reused()
+            && let Some(limit) = idle_limit::announced(&head.headers)
+        {
+            connection.idle_limit = limit;
+        }
         let (connection, uploading) = if sending.is_done() || stopped {
             (connection, None)
         } else {

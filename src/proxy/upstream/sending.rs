@@ -5,18 +5,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use crate::proxy::body::RequestBody;
+use crate::proxy::headers::clean_trailers;
 
 /// How the end of the body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// By its length, in the head; or there is none.
     Length,
-    /// In chunks.
-    Chunked,
+    /// In chunks, behind which the client's trailers may go on.
+    Chunked {
+        /// Whether they do.
+        trailers: bool,
+    },
 }
 
 /// What is left to send.
@@ -116,25 +121,43 @@ impl Sending {
         match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             None => {
                 self.stage = Stage::Last;
-                if self.framing == Framing::Chunked {
+                if self.framing != Framing::Length {
                     self.head.extend_from_slice(b"0\r\n\r\n");
                 }
             }
             Some(Err(_)) => return Poll::Ready(Err(Stopped::Upload)),
-            Some(Ok(frame)) => {
-                // Trailers are not forwarded; an empty chunk would be the last.
-                let data = frame.into_data().unwrap_or_default();
-                if self.framing == Framing::Chunked && !data.is_empty() {
-                    self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-                    self.tail = b"\r\n";
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    // An empty chunk would be the last.
+                    if self.framing != Framing::Length && !data.is_empty() {
+                        self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                        self.tail = b"\r\n";
+                    }
+                    self.data = data;
+                    if self.framing == Framing::Length && self.body.is_end_stream() {
+                        self.stage = Stage::Last;
+                    }
                 }
-                self.data = data;
-                if self.framing == Framing::Length && self.body.is_end_stream() {
-                    self.stage = Stage::Last;
-                }
-            }
+                Err(frame) => self.put_trailers(frame.into_trailers().unwrap_or_default()),
+            },
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The last chunk, with the client's trailers but for those that may not come so late.
+    #[cold]
+    fn put_trailers(&mut self, mut trailers: HeaderMap) {
+        let Framing::Chunked { trailers: go_on } = self.framing else { return };
+        self.stage = Stage::Last;
+        self.head.extend_from_slice(b"0\r\n");
+        clean_trailers(&mut trailers);
+        for (name, value) in trailers.iter().filter(|_| go_on) {
+            self.head.extend_from_slice(name.as_str().as_bytes());
+            self.head.extend_from_slice(b": ");
+            self.head.extend_from_slice(value.as_bytes());
+            self.head.extend_from_slice(b"\r\n");
+        }
+        self.head.extend_from_slice(b"\r\n");
     }
 
     fn advance(&mut self, mut written: usize) {
