@@ -150,10 +150,13 @@ async fn follow(
     let mut old_pictures = false;
     let Signals { end: ends, hangup } = signals;
     loop {
-        let mut answer = None;
+        let (mut answer, mut edited) = (None, None);
         tokio::select! {
             ended = ends.next() => return ended,
-            changed = watcher.next_change() => tracing::debug!(paths = ?changed.paths, "the files have changed"),
+            changed = watcher.next_change() => {
+                tracing::debug!(paths = ?changed.paths, "the files have changed");
+                edited = changed.is_all.then_some(changed.paths);
+            }
             _ = hangup.recv() => {
                 tracing::info!("SIGHUP: reading the config again");
                 reloader.reopen_access_log();
@@ -176,7 +179,7 @@ async fn follow(
                 continue;
             }
         }
-        let changed = reloader.reload();
+        let changed = reloader.reload(edited.as_ref());
         if changed {
             data.look();
         }

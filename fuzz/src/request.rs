@@ -3,6 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::proxy::headers::{Downstream, forwarded};
+use tidegate::proxy::outline::Outline;
 
 /// The client's headers from any bytes: one per line, a name and a value; lines that are no header are passed over.
 fn headers(input: &[u8]) -> HeaderMap {
@@ -29,7 +30,7 @@ pub fn check(input: &[u8]) {
     let authority = "shop.example:8080";
     let downstream = Downstream { peer: "192.0.2.7", trusted, authority, tls: flags & 4 == 4, strip };
     let (mut written, mut bytes) = (Vec::new(), b"GET / HTTP/1.1\r\n".to_vec());
-    forwarded(&from, &downstream, |name, value| {
+    forwarded(&from, &Outline::of(&from), &downstream, |name, value| {
         written.push((name.to_string(), value.to_vec()));
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");

@@ -1,6 +1,7 @@
 //! tidegate.yaml and all services to a snapshot, again and again: what has not changed is not read again, and a broken
 //! service file holds back that service only.
 
+mod edited;
 mod entry;
 mod folder;
 mod mounts;
@@ -10,12 +11,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::edited::Edited;
 use self::entry::{Entry, read_service};
 use self::folder::service_files;
 pub use self::places::Places;
 use crate::config::DEFAULT_FILES;
 use crate::config::claims::{self, Candidate};
-use crate::config::compile::{Check, InForce, settings};
+use crate::config::compile::{Check, Defaults, InForce, settings};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::RootFile;
 use crate::config::source::Source;
@@ -81,7 +83,8 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
     let mut of_root = check.found;
     of_root.sort_by_key(|diagnostic| diagnostic.primary.span);
 
-    let mut read = Services::read(files, &compiled, previous, in_force);
+    let defaults = Arc::new(compiled.defaults.clone());
+    let mut read = Services::read(files, &defaults, previous, in_force);
     read.watch.extend([root.to_owned(), compiled.services.clone()]);
     read.watch.extend(check.depends_on.into_iter().map(|file| file.path));
     let services = read.settle(&compiled.settings.base_domain).unwrap_or_else(|conflicts| {
@@ -103,7 +106,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
             held,
             watch: sorted(read.watch),
             places: Places::new(source, compiled.listeners_at, compiled.access_log_at),
-            memory: Memory { services: read.entries },
+            memory: Memory { services: read.entries, folder: compiled.services, defaults },
         },
         Err(conflicts) => {
             of_root.extend(conflicts.iter().map(|conflict| {
@@ -119,6 +122,10 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
 #[derive(Debug, Clone, Default)]
 struct Memory {
     services: BTreeMap<ServiceName, Arc<Entry>>,
+    /// The folder of their files.
+    folder: PathBuf,
+    /// What they have unless they say otherwise.
+    defaults: Arc<Defaults>,
 }
 
 /// What to do about a tidegate.yaml that is not there, where that is known.
@@ -164,11 +171,10 @@ struct Services {
 impl Services {
     fn read(
         files: Vec<(String, PathBuf)>,
-        root: &settings::Compiled,
+        defaults: &Arc<Defaults>,
         previous: Option<&Loaded>,
         in_force: &InForce<'_>,
     ) -> Self {
-        let defaults = Arc::new(root.defaults.clone());
         let mut read = Self::default();
         for (stem, path) in files {
             let name = match ServiceName::new(&stem) {
@@ -180,7 +186,7 @@ impl Services {
                 }
             };
             let before = previous.and_then(|loaded| loaded.memory.services.get(&name));
-            let (entry, changed) = read_service(&name, &path, before, &defaults, in_force);
+            let (entry, changed) = read_service(&name, &path, before, defaults, in_force);
             read.watch.extend(entry.depends_on.iter().map(|file| file.path.clone()));
             if let Some(form) = entry.good.clone() {
                 let fallback = before.and_then(|before| before.good.clone()).filter(|_| changed);
@@ -229,12 +235,13 @@ impl Services {
 fn ports_warning(root: &Path, file: &settings::Compiled, services: &[Arc<Service>]) -> Option<Diagnostic> {
     let (low, high) = file.settings.process_ports;
     let (first, last) = settings::ephemeral_ports().filter(|(first, last)| low <= *last && *first <= high)?;
-    let runs = |service: &Arc<Service>| {
-        service.versions.iter().any(|version| matches!(&*version.backend, Backend::Process(_)))
-    };
-    if file.names_ports || !services.iter().any(runs) {
+    if file.names_ports || !services.iter().any(|service| runs_processes(service)) {
         return None;
     }
     let message = format!("the default ports for processes, {low}-{high}, overlap the kernel's own, {first}-{last}");
     Some(Diagnostic::warning(message, Label::file(root)).help("name others: `process: {ports: LOW-HIGH}`"))
+}
+
+fn runs_processes(service: &Service) -> bool {
+    service.versions.iter().any(|version| matches!(&*version.backend, Backend::Process(_)))
 }

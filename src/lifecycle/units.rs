@@ -127,6 +127,12 @@ impl<P: Provider> Units<P> {
         self.leaving.retain(|left| !left.task.is_finished());
     }
 
+    /// Lets go of these units, likewise; what it costs does not grow with the number of all.
+    pub fn let_go_of<'n>(&mut self, names: impl Iterator<Item = &'n str>, timeout: Duration) {
+        names.for_each(|name| self.let_go(name, timeout));
+        self.leaving.retain(|left| !left.task.is_finished());
+    }
+
     /// Stops everything and waits until nothing is left of it. Leases are not waited for: the data threads are done.
     pub async fn stop(mut self) {
         self.keep_only(&HashSet::new(), Duration::ZERO);

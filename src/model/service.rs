@@ -10,7 +10,7 @@ use super::route::Route;
 use super::rule::Rule;
 use super::schedule::Schedule;
 use super::sticky::Sticky;
-use super::version::Version;
+use super::version::{Preview, Version};
 use super::weight::WeightTable;
 
 /// At most this many versions of a service exist at a time.
@@ -61,6 +61,15 @@ impl Service {
         (name, routes, versions, weights) == (&other.name, &other.routes, &other.versions, &other.weights)
             && (schedule, rules, sticky, policy) == (&other.schedule, &other.rules, &other.sticky, &other.policy)
             && chain(certificate) == chain(&other.certificate)
+    }
+
+    /// Whether the same hosts and paths lead to `other`, and to its versions by the same indices.
+    #[must_use]
+    pub fn is_routed_like(&self, other: &Self) -> bool {
+        let previews = |service: &Self| -> Vec<_> {
+            service.versions.iter().map(|version| (version.name.clone(), version.preview == Preview::Off)).collect()
+        };
+        (&self.name, &self.routes) == (&other.name, &other.routes) && previews(self) == previews(other)
     }
 
     /// Whether weighted choices of `self` and `other` follow the same schedule over the same versions, so that a cursor

@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The services, by index, in the order of their names.
     pub services: Box<[Arc<Service>]>,
-    routes: RouteTable,
+    routes: Arc<RouteTable>,
 }
 
 /// A (host, path) that two services claim.
@@ -58,7 +58,23 @@ impl Snapshot {
                 claim(route.clone(), Target::Service(index));
             }
         }
-        if conflicts.is_empty() { Ok(Self { settings, services: services.into(), routes }) } else { Err(conflicts) }
+        let (services, routes) = (services.into(), Arc::new(routes));
+        if conflicts.is_empty() { Ok(Self { settings, services, routes }) } else { Err(conflicts) }
+    }
+
+    /// The same with other forms of some of its services, by index. Where they have the same hosts and paths, the table of all
+    /// routes is shared.
+    pub fn with(&self, others: Vec<(usize, Arc<Service>)>) -> Result<Self, Vec<Conflict>> {
+        let same_routes = others.iter().all(|(index, other)| self.services[*index].is_routed_like(other));
+        let mut services = self.services.clone();
+        for (index, other) in others {
+            services[index] = other;
+        }
+        let settings = Arc::clone(&self.settings);
+        if same_routes {
+            return Ok(Self { settings, services, routes: Arc::clone(&self.routes) });
+        }
+        Self::new(settings, services.into())
     }
 
     /// The route for a normalised host and path. A private preview is there only for those who may see it.

@@ -1,6 +1,5 @@
 //! From a snapshot to a [`Live`]: running state is carried over where nothing that concerns it has changed.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,27 +20,34 @@ pub fn build(
     access: Option<Arc<AccessLog>>,
 ) -> Live {
     let drain = snapshot.settings.drain.timeout;
-    let services = snapshot.services.iter().map(|service| carry_over(service, old, units, threads, drain)).collect();
+    let services = snapshot.services.iter().enumerate();
+    let services = services.map(|service| carry_over(service, old, units, threads, drain)).collect();
     let certificates = certificates(&snapshot);
     Live::new(old.map_or(1, |old| old.generation + 1), snapshot, services, certificates, access)
 }
 
-/// Lets go of the units that `live`, which is in force by now, does not know.
-pub fn retire(live: &Live, units: &mut Units) {
-    let names: HashSet<&str> =
-        live.snapshot.services.iter().flat_map(|service| &service.versions).map(|v| v.name.as_str()).collect();
-    units.keep_only(&names, live.snapshot.settings.drain.timeout);
+/// Lets go of the units that `live`, which is in force by now, does not know, and `old` did.
+pub fn retire(old: &Live, live: &Live, units: &mut Units) {
+    let same = |(index, service): &(usize, &Arc<Service>)| {
+        live.snapshot.services.get(*index).is_some_and(|now| Arc::ptr_eq(now, service))
+    };
+    let changed = old.snapshot.services.iter().enumerate().filter(|service| !same(service));
+    let names = changed.flat_map(|(_, service)| &service.versions).map(|version| version.name.as_str());
+    let gone = names.filter(|name| live.version(name).is_none());
+    units.let_go_of(gone, live.snapshot.settings.drain.timeout);
 }
 
 fn carry_over(
-    service: &Arc<Service>,
+    (index, service): (usize, &Arc<Service>),
     old: Option<&Live>,
     units: &mut Units,
     threads: usize,
     drain: Duration,
 ) -> Arc<ServiceState> {
     let before = old.and_then(|old| {
-        let index = old.snapshot.service_index(service.name.as_str())?;
+        // Mostly it is where it was, which spares a search among many.
+        let same = old.snapshot.services.get(index).is_some_and(|same| Arc::ptr_eq(same, service));
+        let index = if same { index } else { old.snapshot.service_index(service.name.as_str())? };
         Some((&old.snapshot.services[index], &old.services[index]))
     });
     if let Some((same, state)) = before

@@ -1,6 +1,7 @@
 //! The one road from files to what is in force: read, compile, compare, swap, let go.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,26 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why the system does not let something come into force that the compiler finds nothing wrong with.
+enum Refusal {
+    AccessLog(io::Error),
+    Listen(ListenError),
+}
+
+impl Refusal {
+    fn at(self, places: &Places) -> Box<Diagnostic> {
+        Box::new(match self {
+            Self::AccessLog(error) => {
+                Diagnostic::error(format!("cannot open the access log: {error}"), places.access_log())
+            }
+            Self::Listen(error) => {
+                let cure = format!("{} what was listened on before still is", error.cure());
+                Diagnostic::error(error.to_string(), places.listener(error.address)).help(cure)
+            }
+        })
+    }
 }
 
 /// Lives on the control thread.
@@ -173,19 +194,34 @@ impl Reloader {
         self.listen = listen;
     }
 
-    /// Reads the files and puts in force what can be. True if anything came into force.
-    pub fn reload(&mut self) -> bool {
+    /// Reads the files and puts in force what can be. True if anything came into force. `edited` are the files of services that were
+    /// edited, where nothing else was.
+    pub fn reload(&mut self, edited: Option<&BTreeSet<PathBuf>>) -> bool {
+        edited.and_then(|files| self.reload_these(files)).unwrap_or_else(|| self.reload_all())
+    }
+
+    /// `None` where more than these files has to be looked at.
+    fn reload_these(&mut self, files: &BTreeSet<PathBuf>) -> Option<bool> {
         let live = self.published.load();
-        let loaded = load(&self.root, Some(&self.loaded), &|version| {
-            let (version, unit) = live.version(version)?;
-            Some(if unit.never_came_up() {
-                Identity::NeverRan
-            } else {
-                Identity::Backend(Arc::clone(&version.backend))
-            })
-        });
+        let edited = self.loaded.edited(files, &|version| identity(&live, version))?;
+        let changed = differs(&live.snapshot, &edited.snapshot);
+        if changed {
+            // Nothing can be refused while the settings are the same; if it is, the other way says why.
+            self.put_in_force(&live, Arc::clone(&edited.snapshot)).ok()?;
+        }
+        drop(live);
+        self.loaded.remember(edited);
+        self.note(changed);
+        Some(changed)
+    }
+
+    fn reload_all(&mut self) -> bool {
+        let live = self.published.load();
+        let loaded = load(&self.root, Some(&self.loaded), &|version| identity(&live, version));
         let outcome = match loaded.snapshot.clone() {
-            Some(snapshot) if differs(&live.snapshot, &snapshot) => self.put_in_force(&live, snapshot, &loaded.places),
+            Some(snapshot) if differs(&live.snapshot, &snapshot) => {
+                self.put_in_force(&live, snapshot).map(|()| true).map_err(|refusal| refusal.at(&loaded.places))
+            }
             _ => Ok(false),
         };
         drop(live);
@@ -216,25 +252,20 @@ impl Reloader {
         self.units.stop().await;
     }
 
-    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>, places: &Places) -> Result<bool, Box<Diagnostic>> {
+    fn put_in_force(&mut self, live: &Live, snapshot: Arc<Snapshot>) -> Result<(), Refusal> {
         let settings = &snapshot.settings;
         let access = if settings.access_log == live.snapshot.settings.access_log {
             live.access.clone()
         } else {
-            open_access_log(settings.access_log.as_ref(), self.threads).map_err(|error| {
-                Diagnostic::error(format!("cannot open the access log: {error}"), places.access_log())
-            })?
+            open_access_log(settings.access_log.as_ref(), self.threads).map_err(Refusal::AccessLog)?
         };
-        (self.listen)(settings).map_err(|error| {
-            let cure = format!("{} what was listened on before still is", error.cure());
-            Diagnostic::error(error.to_string(), places.listener(error.address)).help(cure)
-        })?;
+        (self.listen)(settings).map_err(Refusal::Listen)?;
         let next = publish::build(snapshot, Some(live), &mut self.units, self.threads, access);
         let old = self.published.swap(next);
         let live = self.published.load();
-        publish::retire(&live, &mut self.units);
+        publish::retire(&old, &live, &mut self.units);
         self.graveyard.take(old, &live);
-        Ok(true)
+        Ok(())
     }
 
     /// Writes down how the files stand, and says what is new about that.
@@ -274,6 +305,15 @@ impl Reloader {
         }
         standing.at_next_start = at_next_start;
     }
+}
+
+/// What a version is known to be, if it runs.
+fn identity(live: &Live, version: &str) -> Option<Identity> {
+    let (version, unit) = live.version(version)?;
+    Some(match unit.never_came_up() {
+        true => Identity::NeverRan,
+        false => Identity::Backend(Arc::clone(&version.backend)),
+    })
 }
 
 /// Services that did not change are the same in memory: the loader remembers them.

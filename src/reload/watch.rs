@@ -42,6 +42,8 @@ pub struct Changed {
     /// What was seen to change, with symlinks resolved, at most 16 of them. Empty where it is not known: for a set that is new,
     /// after an overflow, or where a look at the files found it.
     pub paths: BTreeSet<PathBuf>,
+    /// Whether `paths` is all of it, and each one a file of a watched folder that was there before and is there now.
+    pub is_all: bool,
 }
 
 /// Watches a [`WatchSet`]. Lives on the control thread; dropping it ends the watching.
@@ -50,14 +52,25 @@ pub struct Watcher {
     set: WatchSet,
     shared: Arc<Shared>,
     inotify: Option<RecommendedWatcher>,
-    /// What `notify` was told to watch, with the inode (and its device) that was there.
-    armed: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    /// What `notify` was told to watch.
+    armed: BTreeMap<PathBuf, Armed>,
     fingerprint: u64,
     look_every: Duration,
     /// When they were looked at last; a wait that is cancelled does not put the next look off.
     looked: Instant,
+    /// The next change is more than the paths that come with it.
+    unnamed: bool,
     /// A change was noticed and not reported yet; it survives a `next_change` that was cancelled while it waited for quiet.
     pending: bool,
+}
+
+/// What was found at a path when it was watched.
+#[derive(Debug)]
+struct Armed {
+    /// The inode and its device.
+    inode: Option<(u64, u64)>,
+    /// What it has added to the fingerprint, if it is a file.
+    print: u64,
 }
 
 /// What the thread of `notify` shares with the watcher.
@@ -71,7 +84,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Seen {
     /// What counts as a change.
-    places: Places,
+    places: Arc<Places>,
     changed: BTreeSet<PathBuf>,
     /// Removed or moved: `notify` has dropped its watches there, whatever is there now.
     gone: BTreeSet<PathBuf>,
@@ -96,8 +109,17 @@ impl Watcher {
     fn start(set: WatchSet, shared: Arc<Shared>, inotify: Option<RecommendedWatcher>, poll: Duration) -> Self {
         let look_every = if inotify.is_some() { SAFETY_NET } else { poll };
         let armed = BTreeMap::new();
-        let mut watcher =
-            Self { set, shared, inotify, armed, fingerprint: 0, look_every, looked: Instant::now(), pending: true };
+        let mut watcher = Self {
+            set,
+            shared,
+            inotify,
+            armed,
+            fingerprint: 0,
+            look_every,
+            looked: Instant::now(),
+            unnamed: true,
+            pending: true,
+        };
         watcher.arm();
         watcher
     }
@@ -108,23 +130,34 @@ impl Watcher {
         if set != self.set {
             self.set = set;
             self.arm();
-            self.pending = true;
+            (self.unnamed, self.pending) = (true, true);
         }
     }
 
     /// Waits for a change, and then until nothing has happened for 20 ms, or 200 ms have passed. What happens after it returns
     /// makes the next one. Nothing is lost when the future is dropped.
     pub async fn next_change(&mut self) -> Changed {
-        if !self.pending {
-            self.noticed().await;
-            self.pending = true;
-        }
-        self.quiet().await;
-        let paths = std::mem::take(&mut self.shared.lock().changed);
+        let paths = loop {
+            if !self.pending {
+                self.unnamed = self.noticed().await;
+                self.pending = true;
+            }
+            self.quiet().await;
+            let mut seen = self.shared.lock();
+            let paths = std::mem::take(&mut seen.changed);
+            if self.unnamed || seen.overflow || !paths.is_empty() {
+                break paths;
+            }
+            // What called has been reported already.
+            self.pending = false;
+        };
         // Before the caller reads: what it finds is then either older than the watches or will be noticed by them.
-        self.arm();
-        self.pending = false;
-        Changed { paths }
+        let is_all = !self.unnamed && self.arm_again(&paths);
+        if !is_all {
+            self.arm();
+        }
+        (self.unnamed, self.pending) = (false, false);
+        Changed { paths, is_all }
     }
 
     /// Whether changes are found by looking every 2 s, because inotify could not be had for all that is watched.
@@ -133,14 +166,15 @@ impl Watcher {
         self.look_every != SAFETY_NET
     }
 
-    async fn noticed(&mut self) {
+    /// Waits for an event, or for a look at the files to find what had none; true if it did.
+    async fn noticed(&mut self) -> bool {
         loop {
             tokio::select! {
-                () = self.shared.signal.notified() => return,
+                () = self.shared.signal.notified() => return false,
                 () = sleep_until(self.looked + self.look_every) => {
                     self.looked = Instant::now();
-                    if Places::trace(&self.set).fingerprint() != self.fingerprint {
-                        return;
+                    if Places::trace(&self.set).fingerprint(|_, _| {}) != self.fingerprint {
+                        return true;
                     }
                 }
             }
@@ -161,33 +195,69 @@ impl Watcher {
     /// Resolves the set and moves the watches to where it is now. Repeated while folders come and go beneath it; what is still
     /// moving after that has left an event behind.
     fn arm(&mut self) {
-        let mut places = Places::trace(&self.set);
+        let mut places = Arc::new(Places::trace(&self.set));
         for _ in 0..4 {
             self.move_watches(&places);
             let now = Places::trace(&self.set);
-            if now == places {
+            if now == *places {
                 break;
             }
-            places = now;
+            places = Arc::new(now);
         }
-        self.fingerprint = places.fingerprint();
         self.looked = Instant::now();
+        let armed = &mut self.armed;
+        self.fingerprint = places.fingerprint(|file, print| {
+            if let Some(armed) = armed.get_mut(file) {
+                armed.print = print;
+            }
+        });
     }
 
-    fn move_watches(&mut self, places: &Places) {
+    /// The same where nothing but these files may have changed, at a cost that does not grow with the number of all files. False if
+    /// more than that may have happened; then [`Self::arm`] is needed.
+    fn arm_again(&mut self, changed: &BTreeSet<PathBuf>) -> bool {
+        let Some(inotify) = &mut self.inotify else { return false };
         let mut seen = self.shared.lock();
-        seen.places = places.clone();
+        let named = (1..NAMED).contains(&changed.len()) && seen.gone.is_subset(changed);
+        let plain = || changed.iter().all(|path| seen.places.is_plain(path) && self.armed.contains_key(path));
+        if self.look_every == POLL || seen.overflow || !named || !plain() {
+            return false;
+        }
+        let gone = std::mem::take(&mut seen.gone);
+        drop(seen);
+        for path in changed {
+            let Some(armed) = self.armed.get_mut(path) else { continue };
+            let inode = places::inode(path); // before the watch, as below
+            if armed.inode != inode || gone.contains(path) {
+                drop(inotify.unwatch(path));
+                if inotify.watch(path, RecursiveMode::NonRecursive).is_err() {
+                    // What is gone is no less so for that.
+                    self.shared.lock().gone.extend(gone);
+                    return false;
+                }
+                armed.inode = inode;
+            }
+            let print = places::file_print(path);
+            self.fingerprint = self.fingerprint.wrapping_sub(armed.print).wrapping_add(print);
+            armed.print = print;
+        }
+        true
+    }
+
+    fn move_watches(&mut self, places: &Arc<Places>) {
+        let mut seen = self.shared.lock();
+        seen.places = Arc::clone(places);
         let gone = std::mem::take(&mut seen.gone);
         let overflow = std::mem::take(&mut seen.overflow);
         drop(seen);
 
         let Some(inotify) = &mut self.inotify else { return };
         let wanted: BTreeSet<&Path> = places.all().collect();
-        self.armed.retain(|path, inode| {
+        self.armed.retain(|path, armed| {
             // `notify` drops a watch by its path, and all those below it. If it did so for a file that is there again, only a
             // fresh watch sees the new inode; and its record of the old one must go first, or its end would take the new one.
             let lost = overflow || gone.iter().any(|gone| path.starts_with(gone));
-            let keep = !lost && wanted.contains(path.as_path()) && *inode == places::inode(path);
+            let keep = !lost && wanted.contains(path.as_path()) && armed.inode == places::inode(path);
             if !keep {
                 // "No such watch" is what an event that removed it has left.
                 drop(inotify.unwatch(path));
@@ -201,7 +271,7 @@ impl Watcher {
             let inode = places::inode(path); // before the watch: if it is replaced in between, the next time tells
             match inotify.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.armed.insert(path.to_owned(), inode);
+                    self.armed.insert(path.to_owned(), Armed { inode, print: 0 });
                 }
                 Err(error) if is_missing(&error) => {} // gone since it was resolved; `arm` resolves again
                 Err(error) => {
@@ -321,6 +391,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn after_an_edit_of_a_service_a_look_at_the_files_finds_nothing_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shop.yaml");
+        std::fs::write(&file, "a").unwrap();
+        let mut watcher = Watcher::new(WatchSet::new().folder(folder.path()));
+        watcher.next_change().await;
+        for text in ["b", "longer"] {
+            std::fs::write(folder.path().join("new"), text).unwrap();
+            std::fs::rename(folder.path().join("new"), &file).unwrap();
+            let changed = tokio::time::timeout(Duration::from_secs(10), watcher.next_change()).await.expect("reported");
+            assert!(changed.is_all);
+            let now = Places::trace(&watcher.set).fingerprint(|_, _| {});
+            assert_eq!(watcher.fingerprint, now);
+        }
+    }
+
+    #[tokio::test]
     async fn a_cancelled_wait_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tidegate.yaml");
@@ -356,10 +443,10 @@ mod tests {
 
         let shared = Arc::clone(&watcher.shared);
         let started = Instant::now();
-        shared.signal.notify_one();
+        let path = folder.path().canonicalize().unwrap().join("shop.yaml");
         let stream = async {
             loop {
-                shared.signal.notify_one();
+                shared.take(Ok(notify::Event::new(notify::EventKind::Any).add_path(path.clone())));
                 tokio::time::advance(QUIET / 4).await;
             }
         };

@@ -1,6 +1,8 @@
 //! Loading again and again: what is held back, what is taken over, what is watched.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::config::compile::{Fingerprint, Identity};
 use tidegate::config::load::{Loaded, load};
+use tidegate::model::route::Target;
 use tidegate::model::service::Service;
 use tidegate::model::version::{Backend, Endpoint, Queue, Replicas, Scale, ScaleOn};
 
@@ -441,4 +444,67 @@ versions:
     let a = folder.service("a").expect("there");
     let targets: Vec<u32> = a.versions.iter().map(|version| version.scale_target()).collect();
     assert_eq!(targets, [10, 10, 100, 200]);
+}
+
+/// Edits one service's file, and has it taken over by itself; says whether that could be.
+fn edit(folder: &mut Folder, name: &str, text: &str) -> bool {
+    let file = format!("services/{name}.yaml");
+    folder.write(&file, text);
+    let files = BTreeSet::from([folder.path(&file).canonicalize().expect("it is there")]);
+    let loaded = folder.loaded.as_mut().expect("loaded");
+    let Some(edited) = loaded.edited(&files, &|_| None) else { return false };
+    loaded.remember(edited);
+    true
+}
+
+#[test]
+fn an_edited_file_is_taken_over_alone_where_all_is_well() {
+    let mut folder = Folder::new(&[("services/a.yaml", &fixed("a", 1)), ("services/b.yaml", &fixed("b", 2))]);
+    folder.load();
+    let (a, b) = (folder.service("a").expect("there"), folder.service("b").expect("there"));
+
+    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let route = |folder: &Folder, host: &str| {
+        let snapshot = folder.loaded.as_ref().and_then(|loaded| loaded.snapshot.clone()).expect("valid");
+        snapshot.route(host, "/", client).map(|found| found.target)
+    };
+    let more = format!("{}  a-002: {{urls: [\"http://127.0.0.1:3\"]}}\nweights: {{a-002: 100}}\n", fixed("a", 1));
+    assert!(edit(&mut folder, "a", &more));
+    assert_eq!(folder.service("a").expect("there").versions.len(), 2);
+    assert!(Arc::ptr_eq(&folder.service("b").expect("there"), &b), "what was not edited is the same in memory");
+    assert_eq!(route(&folder, "a-002.localhost"), Some(Target::Preview { service: 0, version: 1 }));
+    assert_eq!(route(&folder, "b.example.com"), Some(Target::Service(1)));
+
+    // A comment changes nothing, and a load of everything finds what the edits have left.
+    let before = folder.service("a").expect("there");
+    assert!(edit(&mut folder, "a", &format!("# why\n{more}")));
+    assert!(Arc::ptr_eq(&folder.service("a").expect("there"), &before));
+    folder.load();
+    assert!(Arc::ptr_eq(&folder.service("a").expect("there"), &before));
+    assert!(edit(&mut folder, "a", &fixed("a", 1)));
+    assert!(folder.service("a").expect("there").is_same_as(&a));
+    assert_eq!(route(&folder, "a-002.localhost"), None);
+}
+
+#[test]
+fn an_edit_with_something_to_say_needs_everything_to_be_loaded() {
+    let mut folder = Folder::new(&[("services/a.yaml", &fixed("a", 1)), ("services/b.yaml", &fixed("b", 2))]);
+    folder.load();
+    let b = folder.service("b").expect("there");
+    let claims_others = fixed("b", 2).replace("b.example.com", "a.example.com");
+    let depends = fixed("b", 2).replace("versions:", "waiting_page: {html: page.html}\nversions:");
+    let warns = "versions: {b-001: {command: [./no-such-program]}}\n".to_owned();
+    for text in ["versions: [\n", &claims_others, &depends, &warns] {
+        assert!(!edit(&mut folder, "b", text), "{text}");
+        assert!(Arc::ptr_eq(&folder.service("b").expect("there"), &b), "nothing is taken over: {text}");
+    }
+    // While anything is wrong, an edit of another file may mend it, or not: only all files together tell.
+    folder.load();
+    let more = format!("{}max_body: 1MiB\n", fixed("a", 1));
+    assert!(!edit(&mut folder, "a", &more));
+    folder.write("services/b.yaml", &fixed("b", 2));
+    folder.write("services/a.yaml", &fixed("a", 1));
+    folder.load();
+    assert!(edit(&mut folder, "a", &more));
+    assert!(!edit(&mut folder, "c", &fixed("c", 3)), "a service that is new");
 }

@@ -343,3 +343,28 @@ fn check_asks_the_server_what_runs() {
     assert!(said.contains("`urls` of app-001 has changed") && said.contains("`app-002`"), "{said}");
     assert_eq!(site.get("app.localhost", "/").text(), "one");
 }
+
+#[test]
+fn one_among_ten_thousand_services() {
+    let fleet = Fleet::of("shop", 2);
+    let site = Site::new().service("shop", &fleet.file(&[100.0, 0.0])).arranged(|root| {
+        for number in 0..9_999 {
+            let yaml = format!("versions: {{other{number}-001: {{urls: [\"http://127.0.0.1:9\"]}}}}\n");
+            fs::write(root.join(format!("services/other{number}.yaml")), yaml).expect("write");
+        }
+    });
+    let site = site.start();
+    assert_noticed(&site, &fleet, |_, yaml| site.write_service("shop", yaml));
+
+    // What is wrong among so many is found as well, keeps nothing else back, and is over when it is mended.
+    let wrong = "versions: {other7-001: {urls: []}}\n";
+    site.write_service("other7", wrong);
+    eventually("the rejection", || (!site.rejected().is_empty()).then_some(()));
+    assert_noticed(&site, &fleet, |_, yaml| site.write_service("shop", yaml));
+    // A domain that is another's, by an edit that is right by itself.
+    site.write_service("other7", "versions: {other7-001: {urls: [\"http://127.0.0.1:9\"]}}\n");
+    eventually("no rejection", || site.rejected().is_empty().then_some(()));
+    site.write_service("shop", &format!("domains: [other9.localhost]\n{}", fleet.file(&[0.0, 100.0])));
+    eventually("the rejection", || (!site.rejected().is_empty()).then_some(()));
+    assert_eq!(site.connect().get("shop.localhost", "/").text(), "shop-001", "the last good form serves");
+}

@@ -323,3 +323,23 @@ async fn assert_unnoticed(story: &mut Story, act: impl FnOnce(&Path)) {
     let noticed: Vec<_> = story.seen.difference(&before).collect();
     assert_eq!(noticed, [&fence]);
 }
+
+#[tokio::test]
+async fn edits_of_service_files_alone_are_told_apart() {
+    let mut story = Story::begin().await;
+    for name in ["services/shop.yaml", "services/shop.yaml", "services/blog.yaml", "services/blog.yaml"] {
+        let is_new = !story.path(name).exists();
+        fs::write(story.path("new"), "# new\n").unwrap();
+        fs::rename(story.path("new"), story.path(name)).unwrap();
+        // On a busy machine the events of one save may come as two changes.
+        let first = story.noticed("a save").await;
+        assert_eq!(first.is_all, !is_new, "{name}: {first:?}");
+        story.still_watches(&[name]).await;
+    }
+    fs::write(story.path("tidegate.yaml"), "# new\n").unwrap();
+    assert!(!story.noticed("an edit of the settings").await.is_all);
+    fs::hard_link(story.path("services/shop.yaml"), story.path("services/twin.yaml")).unwrap();
+    assert!(!story.noticed("a link").await.is_all);
+    fs::write(story.path("services/shop.yaml"), "# of two services\n").unwrap();
+    assert!(!story.noticed("an edit of two services at once").await.is_all);
+}

@@ -5,6 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    ops::Bound,
     os::unix::fs::MetadataExt as _,
     path::{Component, Path, PathBuf},
 };
@@ -31,6 +32,8 @@ struct Names {
     listed: BTreeSet<OsString>,
     /// Any YAML file.
     yaml: bool,
+    /// None of its YAML files is a link, nor anything else that is watched: an edit of one is an edit of that one alone.
+    plain: bool,
 }
 
 impl Places {
@@ -41,12 +44,21 @@ impl Places {
         }
         for folder in &set.folders {
             let Some(folder) = places.follow(folder) else { continue };
+            let mut plain =
+                !places.folders.get(&folder).is_some_and(|names| names.listed.iter().any(|name| is_yaml(name)));
             let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-            let yaml: Vec<_> = entries.map(|entry| entry.file_name()).filter(|name| is_yaml(name)).collect();
-            for name in yaml {
-                places.follow(&folder.join(name));
+            for entry in entries.filter(|entry| is_yaml(&entry.file_name())) {
+                // What the listing calls a file needs no walk.
+                if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                    places.note(&folder, entry.file_name());
+                    places.files.insert(entry.path());
+                } else {
+                    plain = false;
+                    places.follow(&entry.path());
+                }
             }
-            places.folders.entry(folder).or_default().yaml = true;
+            let names = places.folders.entry(folder).or_default();
+            (names.yaml, names.plain) = (true, plain);
         }
         places
     }
@@ -115,23 +127,46 @@ impl Places {
 
     /// Whether something is watched at `path` or below it.
     pub(super) fn touches(&self, path: &Path) -> bool {
-        self.all().any(|place| place.starts_with(path))
+        // What lies below a path follows it in the order of paths.
+        let from = (Bound::Included(path), Bound::Unbounded);
+        let folder = self.folders.range::<Path, _>(from).next().map(|(folder, _)| folder);
+        let file = self.files.range::<Path, _>(from).next();
+        folder.into_iter().chain(file).any(|place| place.starts_with(path))
     }
 
-    /// A number that differs when a file or folder was replaced or written to, as far as the inodes' times tell.
-    pub(super) fn fingerprint(&self) -> u64 {
+    /// Whether `path` is a YAML file that was in its folder, and is still a file there, under this name alone.
+    pub(super) fn is_plain(&self, path: &Path) -> bool {
+        let in_plain = |folder| self.folders.get(folder).is_some_and(|names| names.yaml && names.plain);
+        self.files.contains(path)
+            && path.file_name().is_some_and(is_yaml)
+            && path.parent().is_some_and(in_plain)
+            && fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
+    }
+
+    /// A number that differs when a file or folder was replaced or written to, as far as the inodes' times tell; `stamp` is told
+    /// what each file has added to it.
+    pub(super) fn fingerprint(&self, mut stamp: impl FnMut(&Path, u64)) -> u64 {
         let mut hash = DefaultHasher::new();
         self.hash(&mut hash);
         for folder in self.folders.keys() {
             inode(folder).hash(&mut hash);
         }
-        for file in &self.files {
-            let found = fs::symlink_metadata(file).ok();
-            let times = |at: fs::Metadata| (at.mtime(), at.mtime_nsec(), at.ctime(), at.ctime_nsec());
-            found.map(|found| (found.dev(), found.ino(), found.size(), times(found))).hash(&mut hash);
-        }
-        hash.finish()
+        self.files.iter().fold(hash.finish(), |sum, file| {
+            let print = file_print(file);
+            stamp(file, print);
+            sum.wrapping_add(print)
+        })
     }
+}
+
+/// What a file adds to the [`Places::fingerprint`].
+pub(super) fn file_print(file: &Path) -> u64 {
+    let mut hash = DefaultHasher::new();
+    let found = fs::symlink_metadata(file).ok();
+    let times = |at: fs::Metadata| (at.mtime(), at.mtime_nsec(), at.ctime(), at.ctime_nsec());
+    file.hash(&mut hash);
+    found.map(|found| (found.dev(), found.ino(), found.size(), times(found))).hash(&mut hash);
+    hash.finish()
 }
 
 /// Device and inode of what is at `path`, unless nothing is.
