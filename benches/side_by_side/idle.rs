@@ -19,11 +19,14 @@ const AT_ONCE: usize = 32;
 /// Before the first look the proxy has served so many connections for so long, so that what it allocates once is there.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Memory counts once it has not moved for so long, in steps of half a second ...
-const STILL: u32 = 6;
+/// Memory counts once it has not moved for so many steps of half a second: before the connections ...
+const STILL_BEFORE: u32 = 4;
+
+/// ... and after them, when what is not used any more is given back in turns, seconds apart ...
+const STILL_AFTER: u32 = 12;
 
 /// ... and at the latest after so many steps.
-const MOST: u32 = 40;
+const MOST: u32 = 60;
 
 /// What the memory grew by per connection, in KiB, and what went wrong.
 pub(crate) fn measure(
@@ -33,11 +36,11 @@ pub(crate) fn measure(
     count: usize,
 ) -> io::Result<(f64, Vec<String>)> {
     let mut faults = load::run(address, requests, AT_ONCE, WARM_UP)?.faults;
-    let before = settled(process)?;
+    let before = settled(process, STILL_BEFORE)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (kept, failed) = runtime.block_on(open(address, requests, count));
     faults.extend(failed);
-    let after = settled(process)?;
+    let after = settled(process, STILL_AFTER)?;
     Ok((after.saturating_sub(before) as f64 / kept.len().max(1) as f64, faults))
 }
 
@@ -67,7 +70,7 @@ async fn open(address: SocketAddr, requests: &Arc<Requests>, count: usize) -> (V
 }
 
 /// The resident memory when it has come to rest, in KiB.
-fn settled(process: &Process) -> io::Result<u64> {
+fn settled(process: &Process, enough: u32) -> io::Result<u64> {
     let (mut last, mut still) = (process.rss_kib()?, 0);
     for _ in 0..MOST {
         thread::sleep(Duration::from_millis(500));
@@ -75,7 +78,7 @@ fn settled(process: &Process) -> io::Result<u64> {
         // Half a per cent is the noise of what runs in the background.
         still = if now.abs_diff(last) * 200 <= last { still + 1 } else { 0 };
         last = now;
-        if still == STILL {
+        if still == enough {
             break;
         }
     }
