@@ -1,7 +1,7 @@
 //! One client connection: HTTP/1.1 by hyper, deadlines by us.
 //!
 //! hyper keeps 20 KiB and more for a connection, most of it buffers and room for a request's future. One that has been quiet for
-//! [`REST`] has no use for any of that: hyper is taken off it, and is put on it again by the next byte.
+//! `REST` has no use for any of that: hyper is taken off it, and is put on it again by the next byte.
 
 use std::cell::Cell;
 use std::convert::Infallible;
