@@ -108,7 +108,8 @@ static KINDS: [Kind; 256] = {
 
 /// Whether these are digits of a port, which may be left out.
 fn is_port_number(digits: &str) -> bool {
-    let value = |sum: u32, byte: u8| byte.is_ascii_digit().then(|| sum.saturating_mul(10) + u32::from(byte - b'0'));
+    let value = |sum: u32, digit: u8| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+    let value = |sum, byte: u8| byte.is_ascii_digit().then(|| value(sum, byte));
     digits.bytes().try_fold(0, value).is_some_and(|port| port <= u32::from(u16::MAX))
 }
 
@@ -194,7 +195,9 @@ mod tests {
             (".", None),
             ("a..b", None),
             ("user@shop", None),
-            ("shop:99999", None),
+            ("shop:65535", Some("shop")),
+            ("shop:65536", None),
+            ("shop:99999999999999999999", None),
             ("shop:a", None),
             ("shop example", None),
             ("[::1", None),

@@ -23,6 +23,7 @@ pub fn normalise(path: &str) -> Cow<'_, str> {
 fn decode_unreserved(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
+    let mut strays = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let decoded = (bytes[at] == b'%').then(|| hex_pair(bytes.get(at + 1..at + 3))).flatten();
@@ -37,9 +38,18 @@ fn decode_unreserved(path: &str) -> String {
                 at += 3;
             }
             None => {
+                if bytes[at] == b'%' {
+                    strays.push(out.len());
+                }
                 out.push(bytes[at]);
                 at += 1;
             }
+        }
+    }
+    // A `%` that began nothing must not begin something with what was decoded behind it: who decodes once more would read it.
+    for stray in strays.into_iter().rev() {
+        if hex_pair(out.get(stray + 1..stray + 3)).is_some() {
+            out.splice(stray..=stray, *b"%25");
         }
     }
     String::from_utf8(out).expect("only ASCII was put in place of ASCII")
@@ -183,6 +193,9 @@ mod tests {
             ("/.well-known/x", "/.well-known/x"),
             ("/a/..b", "/a/..b"),
             ("/%25%32%65", "/%252e"),
+            ("/%6%31dmin", "/%2561dmin"),
+            ("/%%36%31dmin", "/%2561dmin"),
+            ("/%%%36%31", "/%%2561"),
             ("*", "*"),
         ] {
             assert_eq!(normalise(given), path, "{given}");
