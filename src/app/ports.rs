@@ -116,7 +116,8 @@ fn open(port: Port) -> Result<(Port, TcpListener), ListenError> {
 }
 
 /// The same where a port that is about to be left may be in the way: `127.0.0.1:80` of `0.0.0.0:80`, or plain HTTP of HTTPS. Both
-/// are then listened on until the old one is left, so that no client finds the door shut.
+/// are then listened on until the old one is left, so that no client finds the door shut. `left` are ports that were left a moment ago, whose
+/// sockets may still be open.
 fn open_beside(port: Port, leaving: &[&Accepting], left: &[u16]) -> Result<(Port, TcpListener), ListenError> {
     let error = match open(port) {
         Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => error,

@@ -94,7 +94,7 @@ pub(super) fn parse(unread: &mut BytesMut, answers_head: bool) -> Result<Option<
         .parse_response_with_uninit_headers(&mut response, &bytes, &mut storage)
         .map_err(HeadError::Malformed)?;
     if parsed != httparse::Status::Complete(end) {
-        // Empty lines in front of it, and nothing else.
+        // The parser and the look for the empty line are to agree on where the head ends.
         return Err(HeadError::Malformed(httparse::Error::Status));
     }
     let code = response.code.unwrap_or_default();
