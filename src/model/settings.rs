@@ -63,6 +63,41 @@ pub enum LogFormat {
     Json,
 }
 
+/// How containers are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// By their own address where this host has one in their network, else by a published port.
+    #[default]
+    Auto,
+    /// By their own address.
+    Network,
+    /// By a port published on loopback.
+    Published,
+}
+
+/// The Docker engine, and how its containers are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Docker {
+    /// As `DOCKER_HOST`: `unix:///PATH`, `tcp://HOST:PORT`; `None` is what the variable says, else `/var/run/docker.sock`.
+    pub host: Option<Box<str>>,
+    /// The network that containers of ours are on, by name. `bridge`.
+    pub network: Box<str>,
+    /// How they are reached.
+    pub reach: Reach,
+    /// Whose containers are ours: what their label `tidegate.owner` says. The path of tidegate.yaml where `None`.
+    pub owner: Option<Box<str>>,
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Self { host: None, network: "bridge".into(), reach: Reach::Auto, owner: None }
+    }
+}
+
+/// How many versions may be coming up at a time, when nothing else is said: enough that nobody who is small notices, and a host whose
+/// containers all wake at once after a restart does not come to a stand.
+pub const DEFAULT_MAX_STARTS: u32 = 16;
+
 /// The verbosity of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogLevel {
@@ -110,6 +145,10 @@ pub struct Settings {
     pub max_held_bodies: u64,
     /// First and last port for process instances.
     pub process_ports: (u16, u16),
+    /// The Docker engine.
+    pub docker: Docker,
+    /// Instances of the whole host that may be coming up at a time, 1 or more; others wait for their turn. 16.
+    pub max_starts: u32,
     /// The access log, off when `None`.
     pub access_log: Option<AccessLogTarget>,
     /// Verbosity of the log.

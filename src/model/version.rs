@@ -54,6 +54,99 @@ pub struct HookSpec {
     pub status: Option<Box<[String]>>,
 }
 
+/// A container that tidegate creates from an image. All of it is what makes the version.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ContainerSpec {
+    /// The image as written: `name`, `name:tag`, `name[:tag]@sha256:DIGEST`, or `sha256:ID`. The digest of an image that was built here
+    /// is its ID.
+    pub image: Box<str>,
+    /// The port that it listens on. 80.
+    pub port: u16,
+    /// In place of the image's entry point; the image's own where `None`.
+    pub entrypoint: Option<Box<[String]>>,
+    /// In place of the image's command, the arguments of its entry point; the image's own where `None`.
+    pub command: Option<Box<[String]>>,
+    /// Added to the image's environment, variables already filled in, sorted by name. Values are never shown.
+    pub env: Box<[(String, String)]>,
+    /// What of the host it sees.
+    pub volumes: Box<[Volume]>,
+    /// The user that it runs as; the image's own where `None`.
+    pub user: Option<Box<str>>,
+    /// Processor time in thousandths of a core, 1 or more; no limit where `None`.
+    pub cpu: Option<u32>,
+    /// Memory in bytes, 6 MiB (the engine's least) or more; no limit where `None`.
+    pub memory: Option<u64>,
+}
+
+/// A folder or named volume that a container sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Volume {
+    /// What it sees.
+    pub source: VolumeSource,
+    /// Where it sees it: an absolute path.
+    pub target: Box<str>,
+    /// Whether it may not write there.
+    pub read_only: bool,
+}
+
+/// What a container sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum VolumeSource {
+    /// A file or folder of the engine's host, by its absolute path.
+    Path(PathBuf),
+    /// A volume that the engine keeps, by its name; made where there is none.
+    Named(Box<str>),
+}
+
+/// A container that somebody else has made: started, stopped and paused, never created, changed or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FoundSpec {
+    /// Which one.
+    pub which: Found,
+    /// The port that it listens on. 80.
+    pub port: u16,
+}
+
+/// How a container of somebody else's is found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// By its name, or the beginning of its ID.
+    Name(Box<str>),
+    /// By Compose's labels; all containers of the service.
+    Compose {
+        /// `com.docker.compose.project`.
+        project: Box<str>,
+        /// `com.docker.compose.service`.
+        service: Box<str>,
+    },
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Compose { project, service } => write!(f, "{project}/{service}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for ContainerSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ContainerSpec")
+            .field("image", &self.image)
+            .field("port", &self.port)
+            .field("entrypoint", &self.entrypoint)
+            .field("command", &self.command)
+            .field("env", &names)
+            .field("volumes", &self.volumes)
+            .field("user", &self.user)
+            .field("cpu", &self.cpu)
+            .field("memory", &self.memory)
+            .finish()
+    }
+}
+
 impl std::fmt::Debug for ProcessSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
@@ -75,6 +168,10 @@ pub enum Backend {
     Process(ProcessSpec),
     /// Started and stopped by commands.
     Hook(HookSpec),
+    /// A container of our own.
+    Container(Box<ContainerSpec>),
+    /// A container of somebody else's.
+    Found(FoundSpec),
 }
 
 impl Backend {
@@ -82,6 +179,12 @@ impl Backend {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         !matches!(self, Self::Urls(_))
+    }
+
+    /// Whether it is a container, so that it can be paused.
+    #[must_use]
+    pub fn is_container(&self) -> bool {
+        matches!(self, Self::Container(_) | Self::Found(_))
     }
 }
 
@@ -180,7 +283,12 @@ pub enum ScaleOn {
     Concurrency,
     /// Requests per second.
     Rps,
+    /// Processor time of a container, in per cent of what it may have (`resources.cpu`, or one core).
+    Cpu,
 }
+
+/// What a CPU target is when nothing is said, as Kubernetes' autoscaler has it by default.
+const DEFAULT_CPU: u32 = 80;
 
 /// Knative's `container-concurrency-target-default`.
 const DEFAULT_CONCURRENCY: u32 = 100;
@@ -194,7 +302,8 @@ pub struct Scale {
     /// What is measured.
     pub on: ScaleOn,
     /// How much of it one instance should have; 1 or more. Where left out, `max_concurrency`, else 100, as Knative's
-    /// `container-concurrency-target-default`; for requests per second 200, as Knative's `requests-per-second-target-default`.
+    /// `container-concurrency-target-default`; for requests per second 200, as Knative's `requests-per-second-target-default`; of
+    /// processor time 80 per cent, as Kubernetes' autoscaler.
     pub target: Option<u32>,
 }
 
@@ -210,6 +319,8 @@ pub const DEFAULT_STOP_AFTER: Duration = Duration::from_secs(3600);
 /// When a version sleeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sleep {
+    /// Without traffic for this long, a container is paused; never where `None`. Shorter than `stop_after`.
+    pub pause_after: Option<Duration>,
     /// Without traffic for this long, it is stopped; never where `None`. 1 h.
     pub stop_after: Option<Duration>,
     /// What is no traffic.
@@ -218,7 +329,7 @@ pub struct Sleep {
 
 impl Default for Sleep {
     fn default() -> Self {
-        Self { stop_after: Some(DEFAULT_STOP_AFTER), ignore: Ignore::default() }
+        Self { pause_after: None, stop_after: Some(DEFAULT_STOP_AFTER), ignore: Ignore::default() }
     }
 }
 
@@ -305,6 +416,7 @@ impl Version {
     pub fn scale_target(&self) -> u32 {
         match self.scale.on {
             ScaleOn::Rps => self.scale.target.unwrap_or(DEFAULT_RPS),
+            ScaleOn::Cpu => self.scale.target.unwrap_or(DEFAULT_CPU),
             ScaleOn::Concurrency => {
                 let most = self.max_concurrency.unwrap_or(u32::MAX);
                 self.scale.target.or(self.max_concurrency).unwrap_or(DEFAULT_CONCURRENCY).min(most)

@@ -124,6 +124,7 @@ impl Check {
         let on = file.on.map_or(default.on, |on| match on {
             ScaleOnFile::Concurrency => ScaleOn::Concurrency,
             ScaleOnFile::Rps => ScaleOn::Rps,
+            ScaleOnFile::Cpu => ScaleOn::Cpu,
         });
         let target = match &file.target {
             Some(target) if target.value == 0 => {
@@ -143,9 +144,13 @@ impl Check {
             let TimeOrOff(time) = time.value;
             time
         });
+        let pause_after = file.pause_after.as_ref().map_or(default.pause_after, |time| {
+            let TimeOrOff(time) = time.value;
+            time
+        });
         let ignore =
             file.ignore.as_ref().map_or_else(|| default.ignore.clone(), |file| self.ignore(file, &default.ignore));
-        Sleep { stop_after, ignore }
+        Sleep { pause_after, stop_after, ignore }
     }
 
     fn ignore(&mut self, file: &IgnoreFile, default: &Ignore) -> Ignore {

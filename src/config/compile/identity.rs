@@ -38,6 +38,12 @@ pub struct Fingerprint {
     env: Option<u64>,
     user: Option<u64>,
     hook: Option<u64>,
+    image: Option<u64>,
+    entrypoint: Option<u64>,
+    port: Option<u64>,
+    volumes: Option<u64>,
+    resources: Option<u64>,
+    container: Option<u64>,
 }
 
 impl Fingerprint {
@@ -58,6 +64,20 @@ impl Fingerprint {
                 hook: Some(hash(&(&spec.start, &spec.stop, &spec.status))),
                 ..Self::default()
             },
+            Backend::Container(spec) => Self {
+                image: Some(hash(&spec.image)),
+                entrypoint: Some(hash(&spec.entrypoint)),
+                command: Some(hash(&spec.command)),
+                port: Some(hash(&spec.port)),
+                env: Some(hash(&spec.env)),
+                volumes: Some(hash(&spec.volumes)),
+                user: Some(hash(&spec.user)),
+                resources: Some(hash(&(spec.cpu, spec.memory))),
+                ..Self::default()
+            },
+            Backend::Found(spec) => {
+                Self { container: Some(hash(&spec.which)), port: Some(hash(&spec.port)), ..Self::default() }
+            }
         }
     }
 }

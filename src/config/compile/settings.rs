@@ -16,7 +16,8 @@ use crate::config::spanned::{OneOrMany, Spanned};
 use crate::model::host::HostPattern;
 use crate::model::policy::{Timeouts, WaitingPage};
 use crate::model::settings::{
-    AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_PROCESS_PORTS, Drain, LogFormat, LogLevel, Settings,
+    AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_MAX_STARTS, DEFAULT_PROCESS_PORTS, Docker, Drain,
+    LogFormat, LogLevel, Settings,
 };
 use crate::model::version::{Preview, Queue, Replicas, Scale, Sleep, Start, Stop};
 
@@ -90,6 +91,8 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
             .and_then(|queue| queue.max_bodies)
             .map_or(DEFAULT_MAX_HELD_BODIES, |size| size.0),
         process_ports: process_ports(check, file),
+        docker: Docker::default(),
+        max_starts: DEFAULT_MAX_STARTS,
         access_log: file.access_log.as_ref().map(|target| match target.as_str() {
             "-" => AccessLogTarget::Stdout,
             path => AccessLogTarget::File(check.path(path)),

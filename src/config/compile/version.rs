@@ -38,7 +38,7 @@ impl Check {
                 replicas = self.replicas_of_hook(file.replicas.as_ref(), defaults.replicas);
                 scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
             }
-            Some(Backend::Process(_)) | None => {
+            Some(Backend::Process(_) | Backend::Container(_) | Backend::Found(_)) | None => {
                 replicas = self.replicas(file.replicas.as_ref(), defaults.replicas);
                 scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
             }

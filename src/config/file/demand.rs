@@ -38,7 +38,8 @@ pub struct ReplicasFile {
 pub struct ScaleFile {
     /// What is measured; `concurrency` when left out.
     pub on: Option<ScaleOnFile>,
-    /// How much of it one instance should have. When left out, `max_concurrency`, or else 100 requests at a time, or 200 per second.
+    /// How much of it one instance should have. When left out, `max_concurrency`, or else 100 requests at a time, 200
+    /// per second, or 80 per cent.
     #[schemars(range(min = 1))]
     pub target: Option<Spanned<u32>>,
 }
@@ -51,6 +52,8 @@ pub enum ScaleOnFile {
     Concurrency,
     /// Requests per second.
     Rps,
+    /// Processor time of a container, in per cent of what it may have (`resources.cpu`, or one core).
+    Cpu,
 }
 
 /// When a version sleeps.
@@ -58,6 +61,9 @@ pub enum ScaleOnFile {
 #[serde(rename = "Sleep", default)]
 #[schemars(deny_unknown_fields)]
 pub struct SleepFile {
+    /// A container is paused when it had no traffic for so long, which frees its processor time and lets it answer at once again; never
+    /// when left out. Shorter than `stop_after`.
+    pub pause_after: Option<Spanned<TimeOrOff>>,
     /// It is stopped when it had no traffic for so long; never with `off`. `1h` when left out.
     pub stop_after: Option<Spanned<TimeOrOff>>,
     /// What is no traffic, such as uptime checks.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::lifecycle::provider::error::StartError;
-use crate::lifecycle::provider::{Provider, Running};
+use crate::lifecycle::provider::{End, Provider, Running};
 use crate::model::version::{Endpoint, Stop, Version};
 
 /// How it is to be stopped.
@@ -81,7 +81,7 @@ pub(super) async fn live<P: Provider>(
 }
 
 async fn end(version: &Version, running: impl Running, stop: &Stop) {
-    let report = running.stop(stop).await;
+    let report = running.stop(stop, End::Rest).await;
     if report.stop_failed {
         // It may still run; its provider has said so in the log.
         return;

@@ -16,6 +16,9 @@ pub enum StartError {
     /// The version has `urls`.
     #[error("the version has `urls`, which are not tidegate's to start")]
     NotOurs,
+    /// It is no container.
+    #[error("only containers can be paused")]
+    CannotPause,
     /// All ports are taken.
     #[error(transparent)]
     NoFreePort(#[from] NoFreePort),

@@ -50,8 +50,35 @@ pub trait Running: 'static {
     /// cancelled and called again.
     fn exited(&mut self) -> impl Future<Output = ExitReport>;
 
-    /// Stops it: the signal, then KILL after the grace. Returns once nothing of it is left.
-    fn stop(self, stop: &Stop) -> impl Future<Output = ExitReport>;
+    /// Freezes it. It has no request, and gets none until [`Self::resume`]. Only asked of containers.
+    ///
+    /// # Errors
+    /// When it cannot be frozen, or has ended; it is then stopped.
+    fn pause(&mut self) -> impl Future<Output = Result<(), StartError>>;
+
+    /// Thaws it, and returns when it takes requests again. Can be cancelled, and then only stopped.
+    ///
+    /// # Errors
+    /// When it cannot be thawed, or has ended meanwhile; it is then stopped.
+    fn resume(&mut self, start: &Start) -> impl Future<Output = Result<(), StartError>>;
+
+    /// The processor time that it has used since it was last asked, in per cent of what it may have; waits until there is something to
+    /// say, about once a second, and for ever where that is not known. Can be cancelled and called again.
+    fn usage(&mut self) -> impl Future<Output = f64>;
+
+    /// Ends it as `end` says: the signal, then KILL after the grace. Returns once nothing of it runs.
+    fn stop(self, stop: &Stop, end: End) -> impl Future<Output = ExitReport>;
+}
+
+/// Why an instance is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is not needed for now: a container stays, stopped, and is started again when it is.
+    Rest,
+    /// Its version is no more: nothing of it stays.
+    Removal,
+    /// tidegate ends: processes end with it, and containers go on, to be adopted by the next.
+    Handover,
 }
 
 /// All providers; the version's backend picks one.
@@ -69,7 +96,7 @@ impl Provider for Providers {
     /// [`StartError::NotOurs`] for a version with `urls`.
     async fn start(&self, version: &Version) -> Result<AnyRunning, StartError> {
         match &*version.backend {
-            Backend::Urls(_) => Err(StartError::NotOurs),
+            Backend::Urls(_) | Backend::Container(_) | Backend::Found(_) => Err(StartError::NotOurs),
             Backend::Process(spec) => self
                 .process
                 .start(&version.name, spec, &version.start, &version.stop)
@@ -120,7 +147,25 @@ impl Running for AnyRunning {
         }
     }
 
-    async fn stop(self, stop: &Stop) -> ExitReport {
+    async fn pause(&mut self) -> Result<(), StartError> {
+        match self {
+            Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
+        }
+    }
+
+    async fn resume(&mut self, _start: &Start) -> Result<(), StartError> {
+        match self {
+            Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
+        }
+    }
+
+    async fn usage(&mut self) -> f64 {
+        match self {
+            Self::Process(_) | Self::Hook(_) => std::future::pending().await,
+        }
+    }
+
+    async fn stop(self, stop: &Stop, _end: End) -> ExitReport {
         match self {
             Self::Process(instance) => instance.stop(stop).await,
             Self::Hook(instance) => instance.stop(stop).await,

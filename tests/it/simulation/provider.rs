@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate::lifecycle::probe::NotReady;
 use tidegate::lifecycle::provider::error::StartError;
 use tidegate::lifecycle::provider::exit::ExitReport;
-use tidegate::lifecycle::provider::{Provider, Running};
+use tidegate::lifecycle::provider::{End, Provider, Running};
 use tidegate::model::version::{Endpoint, Start, Stop, Version};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -163,7 +163,19 @@ impl Running for Copy {
         self.exit()
     }
 
-    async fn stop(self, stop: &Stop) -> ExitReport {
+    async fn pause(&mut self) -> Result<(), StartError> {
+        Err(StartError::CannotPause)
+    }
+
+    async fn resume(&mut self, _start: &Start) -> Result<(), StartError> {
+        Err(StartError::CannotPause)
+    }
+
+    async fn usage(&mut self) -> f64 {
+        pending().await
+    }
+
+    async fn stop(self, stop: &Stop, _end: End) -> ExitReport {
         let world = &self.body.world;
         if world.phase(self.body.number) == Phase::Over {
             return self.exit();
