@@ -24,6 +24,7 @@ use crate::admin::socket::SocketError;
 use crate::config::diagnostic::Diagnostic;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::provider::Providers;
+use crate::lifecycle::provider::docker::DockerProvider;
 use crate::lifecycle::provider::hook::HookProvider;
 use crate::lifecycle::provider::process::ProcessProvider;
 use crate::lifecycle::units::Units;
@@ -90,7 +91,9 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let (first_port, last_port) = settings.process_ports;
     let seed = u16::try_from(std::process::id() % 50_000).unwrap_or_default();
     let process = ProcessProvider::new(Ports::new(first_port..=last_port, seed)).with_open_files(open_files);
-    let providers = Providers { process, hook: HookProvider::default().with_open_files(open_files) };
+    let hook = HookProvider::default().with_open_files(open_files);
+    let docker = DockerProvider::new(&settings.docker, &owner(root, &settings));
+    let providers = Providers { process, hook, docker };
     let mut reloader = first.publish(Units::new(providers, threads), threads)?;
     let published = reloader.published().clone();
     let tls = server_config(Arc::new(certificates(&published)))?;
@@ -135,6 +138,12 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     }
     drop(stop_admin);
     Ok(())
+}
+
+/// Whose the containers are that it makes.
+fn owner(root: &Path, settings: &Settings) -> String {
+    let of_file = || std::path::absolute(root).unwrap_or_else(|_| root.to_owned()).to_string_lossy().into_owned();
+    settings.docker.owner.as_ref().map_or_else(of_file, |owner| owner.to_string())
 }
 
 /// Follows the files until a signal says to end; says which.

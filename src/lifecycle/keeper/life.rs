@@ -35,13 +35,7 @@ pub(super) async fn live<P: Provider>(
 ) {
     // Without an order, the unit's task is gone.
     let how = |ordered: Result<Ordered, _>| ordered.unwrap_or_else(|_| version.stop.clone());
-    let failed = |error: &StartError| Event::Failed {
-        why: error.to_string().into(),
-        timeout: matches!(
-            error,
-            StartError::Timeout { .. } | StartError::OtherAddress { .. } | StartError::HookTimeout { .. }
-        ),
-    };
+    let failed = |error: &StartError| Event::Failed { why: error.to_string().into(), timeout: error.is_timeout() };
     let started = tokio::select! {
         biased;
         _ = &mut stop => return tell(Event::Stopped),

@@ -18,6 +18,8 @@ use std::future::Future;
 
 use crate::model::version::{Backend, Endpoint, Start, Stop, Version};
 
+use self::docker::DockerProvider;
+use self::docker::instance::DockerInstance;
 use self::error::StartError;
 use self::exit::ExitReport;
 use self::hook::{HookInstance, HookProvider};
@@ -89,6 +91,8 @@ pub struct Providers {
     pub process: ProcessProvider,
     /// For versions with a `hook`.
     pub hook: HookProvider,
+    /// For versions with an `image`, a `container` or a service of `compose`.
+    pub docker: DockerProvider,
 }
 
 impl Provider for Providers {
@@ -97,7 +101,16 @@ impl Provider for Providers {
     /// [`StartError::NotOurs`] for a version with `urls`.
     async fn start(&self, version: &Version) -> Result<AnyRunning, StartError> {
         match &*version.backend {
-            Backend::Urls(_) | Backend::Container(_) | Backend::Found(_) => Err(StartError::NotOurs),
+            Backend::Urls(_) => Err(StartError::NotOurs),
+            Backend::Container(spec) => self
+                .docker
+                .start(&version.name, spec, &version.start, &version.stop)
+                .await
+                .map(Box::new)
+                .map(AnyRunning::Docker),
+            Backend::Found(spec) => {
+                self.docker.start_found(&version.name, spec, &version.stop).await.map(Box::new).map(AnyRunning::Docker)
+            }
             Backend::Process(spec) => self
                 .process
                 .start(&version.name, spec, &version.start, &version.stop)
@@ -121,6 +134,8 @@ pub enum AnyRunning {
     Process(Box<ProcessInstance>),
     /// What commands have started.
     Hook(Box<HookInstance>),
+    /// Containers.
+    Docker(Box<DockerInstance>),
 }
 
 impl Running for AnyRunning {
@@ -131,6 +146,7 @@ impl Running for AnyRunning {
                 Box::new([Endpoint { host: address.ip().to_string().into(), port: address.port() }])
             }
             Self::Hook(instance) => instance.urls().into(),
+            Self::Docker(instance) => instance.endpoints(),
         }
     }
 
@@ -138,6 +154,7 @@ impl Running for AnyRunning {
         match self {
             Self::Process(instance) => instance.ready(start).await,
             Self::Hook(instance) => instance.ready(start).await,
+            Self::Docker(instance) => instance.ready(start).await,
         }
     }
 
@@ -145,29 +162,34 @@ impl Running for AnyRunning {
         match self {
             Self::Process(instance) => instance.exited().await,
             Self::Hook(instance) => instance.exited().await,
+            Self::Docker(instance) => instance.exited().await,
         }
     }
 
     async fn pause(&mut self) -> Result<(), StartError> {
         match self {
+            Self::Docker(instance) => instance.pause().await,
             Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
         }
     }
 
-    async fn resume(&mut self, _start: &Start) -> Result<(), StartError> {
+    async fn resume(&mut self, start: &Start) -> Result<(), StartError> {
         match self {
+            Self::Docker(instance) => instance.resume(start).await,
             Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
         }
     }
 
     async fn usage(&mut self) -> f64 {
         match self {
+            Self::Docker(instance) => instance.usage().await,
             Self::Process(_) | Self::Hook(_) => std::future::pending().await,
         }
     }
 
-    async fn stop(self, stop: &Stop, _end: End) -> ExitReport {
+    async fn stop(self, stop: &Stop, end: End) -> ExitReport {
         match self {
+            Self::Docker(instance) => instance.stop(stop, end).await,
             Self::Process(instance) => instance.stop(stop).await,
             Self::Hook(instance) => instance.stop(stop).await,
         }

@@ -122,7 +122,7 @@ impl Copy {
             world.failed(number);
             world.set_phase(number, Phase::Over);
         }
-        ExitReport { code: Some(1), killed: false, stop_failed: false, last_lines: Vec::new() }
+        ExitReport { code: Some(1), killed: false, stop_failed: false, cause: None, last_lines: Vec::new() }
     }
 }
 
@@ -183,6 +183,12 @@ impl Running for Copy {
         world.stop(self.body.number);
         sleep(self.stop_takes.map_or(stop.grace, |takes| takes.min(stop.grace))).await;
         world.note(Event::Over(self.body.number));
-        ExitReport { code: Some(143), killed: self.stop_takes.is_none(), stop_failed: false, last_lines: Vec::new() }
+        ExitReport {
+            code: Some(143),
+            killed: self.stop_takes.is_none(),
+            stop_failed: false,
+            cause: None,
+            last_lines: Vec::new(),
+        }
     }
 }
