@@ -10,6 +10,7 @@ use tidegate::lifecycle::ports::Ports;
 use tidegate::lifecycle::provider::Providers;
 use tidegate::lifecycle::provider::hook::HookProvider;
 use tidegate::lifecycle::provider::process::ProcessProvider;
+use tidegate::lifecycle::turns::Turns;
 use tidegate::lifecycle::unit::Unit;
 use tidegate::lifecycle::units::Units;
 use tidegate::reload::reloader::{FirstLoad, Reloader};
@@ -31,7 +32,7 @@ impl Running {
             (Builder::new_current_thread().enable_all().build().expect("a runtime"), LocalSet::new());
         let first = FirstLoad::read(&config.root()).expect("no errors");
         let process = ProcessProvider::new(Ports::new(20_000..=29_999, 0));
-        let units = Units::new(Providers { process, hook: HookProvider::default() }, 2);
+        let units = Units::new(Providers { process, hook: HookProvider::default() }, Turns::new(16), 2);
         let reloader = tasks.block_on(&runtime, async { first.publish(units, 2) }).expect("nothing to refuse");
         Self { reloader, tasks, runtime }
     }

@@ -134,6 +134,14 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether it did not come up in time, rather than failed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::OtherAddress { .. } | Self::HookTimeout { .. })
+    }
+}
+
 const DAEMON_CURE: &str = "\na program that goes into the background cannot be run: tell it to stay in the foreground";
 
 fn not_found_cure(program: &str) -> &'static str {
