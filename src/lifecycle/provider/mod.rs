@@ -1,5 +1,6 @@
 //! What starts and stops instances.
 
+pub mod docker;
 pub mod error;
 pub mod exit;
 pub mod hook;

@@ -1,0 +1,4 @@
+//! Containers of a Docker engine.
+
+pub mod credentials;
+pub mod image;
