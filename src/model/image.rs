@@ -61,7 +61,9 @@ pub enum ReferenceError {
     #[error("`{0}` looks like an image's ID: write `sha256:{0}`")]
     LooksLikeId(String),
     /// The registry is no host.
-    #[error("`{registry}` in `{found}` is not a registry: it should be a host and perhaps a port, like `localhost:5000`")]
+    #[error(
+        "`{registry}` in `{found}` is not a registry: it should be a host and perhaps a port, like `localhost:5000`"
+    )]
     Registry {
         /// The text.
         found: String,
@@ -273,7 +275,8 @@ fn is_path_part(part: &str) -> bool {
     if !part.starts_with(plain) || !part.ends_with(plain) {
         return false;
     }
-    part.split(plain).all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
+    part.split(plain)
+        .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
 }
 
 fn is_tag(tag: &str) -> bool {
