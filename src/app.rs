@@ -27,6 +27,7 @@ use crate::lifecycle::provider::Providers;
 use crate::lifecycle::provider::docker::DockerProvider;
 use crate::lifecycle::provider::hook::HookProvider;
 use crate::lifecycle::provider::process::ProcessProvider;
+use crate::lifecycle::turns::Turns;
 use crate::lifecycle::units::Units;
 use crate::live::Published;
 use crate::model::settings::{LogFormat, LogLevel, Settings};
@@ -94,7 +95,8 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let hook = HookProvider::default().with_open_files(open_files);
     let docker = DockerProvider::new(&settings.docker, &owner(root, &settings));
     let providers = Providers { process, hook, docker };
-    let mut reloader = first.publish(Units::new(providers, threads), threads)?;
+    let turns = Turns::new(settings.max_starts);
+    let mut reloader = first.publish(Units::new(providers, turns.clone(), threads), threads)?;
     let published = reloader.published().clone();
     let tls = server_config(Arc::new(certificates(&published)))?;
     let places = settings.max_connections.unwrap_or_else(limits::connections);
@@ -112,6 +114,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         config: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
         started_at: SystemTime::now(),
         threads,
+        turns,
         shared,
         listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
@@ -176,6 +179,11 @@ async fn follow(
                     let asleep = reloader.units().sleep(&version);
                     // Whoever asked may have left; it sleeps all the same.
                     tokio::task::spawn_local(async move { drop(to.send(asleep.await)) });
+                    continue;
+                }
+                Order::Restart(version, to) => {
+                    let stopped = reloader.units().stop_for_restart(&version);
+                    tokio::task::spawn_local(async move { drop(to.send(stopped.await)) });
                     continue;
                 }
                 Order::TryAgain(version) => {

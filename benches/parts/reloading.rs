@@ -11,6 +11,7 @@ use tidegate::lifecycle::provider::Providers;
 use tidegate::lifecycle::provider::docker::DockerProvider;
 use tidegate::lifecycle::provider::hook::HookProvider;
 use tidegate::lifecycle::provider::process::ProcessProvider;
+use tidegate::lifecycle::turns::Turns;
 use tidegate::lifecycle::unit::Unit;
 use tidegate::lifecycle::units::Units;
 use tidegate::model::settings::Docker;
@@ -39,6 +40,7 @@ impl Running {
                 hook: HookProvider::default(),
                 docker: DockerProvider::new(&Docker::default(), "bench"),
             },
+            Turns::new(16),
             2,
         );
         let reloader = tasks.block_on(&runtime, async { first.publish(units, 2) }).expect("nothing to refuse");

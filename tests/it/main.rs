@@ -5,6 +5,7 @@ mod admin;
 mod check;
 mod connects;
 mod demo;
+mod docker_image;
 mod explain;
 mod hold;
 mod hook;

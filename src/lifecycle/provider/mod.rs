@@ -36,6 +36,9 @@ pub trait Provider: Clone + 'static {
     /// # Errors
     /// When it cannot be started.
     fn start(&self, version: &Version) -> impl Future<Output = Result<Self::Running, StartError>>;
+
+    /// Removes what is left of a version that is no more, and of which nothing runs: containers that were stopped.
+    fn discard(&self, version: &Version) -> impl Future<Output = ()>;
 }
 
 /// The provider's side of one running copy of a version. Dropped, it is stopped without waiting; what a hook started goes on running.
@@ -49,9 +52,10 @@ pub trait Running: 'static {
     /// When it exits first, or is not ready in time, and why. The instance is left as it is.
     fn ready(&mut self, start: &Start) -> impl Future<Output = Result<(), StartError>>;
 
-    /// Waits until it has ended; what it has left behind may still be ending, and holds what it had (its port) until then. Can be
-    /// cancelled and called again.
-    fn exited(&mut self) -> impl Future<Output = ExitReport>;
+    /// Waits until it has ended; what it has left behind may still be ending, and holds what it had (its port) until then. Meanwhile tells
+    /// `used`, about once a second, how much processor time it has used since the last time, in per cent of what it may have, where the
+    /// version is scaled by that. Can be cancelled and called again.
+    fn exited(&mut self, used: &dyn Fn(f64)) -> impl Future<Output = ExitReport>;
 
     /// Freezes it. It has no request, and gets none until [`Self::resume`]. Only asked of containers.
     ///
@@ -64,10 +68,6 @@ pub trait Running: 'static {
     /// # Errors
     /// When it cannot be thawed, or has ended meanwhile; it is then stopped.
     fn resume(&mut self, start: &Start) -> impl Future<Output = Result<(), StartError>>;
-
-    /// The processor time that it has used since it was last asked, in per cent of what it may have; waits until there is something to
-    /// say, about once a second, and for ever where that is not known. Can be cancelled and called again.
-    fn usage(&mut self) -> impl Future<Output = f64>;
 
     /// Ends it as `end` says: the signal, then KILL after the grace. Returns once nothing of it runs.
     fn stop(self, stop: &Stop, end: End) -> impl Future<Output = ExitReport>;
@@ -102,15 +102,8 @@ impl Provider for Providers {
     async fn start(&self, version: &Version) -> Result<AnyRunning, StartError> {
         match &*version.backend {
             Backend::Urls(_) => Err(StartError::NotOurs),
-            Backend::Container(spec) => self
-                .docker
-                .start(&version.name, spec, &version.start, &version.stop)
-                .await
-                .map(Box::new)
-                .map(AnyRunning::Docker),
-            Backend::Found(spec) => {
-                self.docker.start_found(&version.name, spec, &version.stop).await.map(Box::new).map(AnyRunning::Docker)
-            }
+            Backend::Container(spec) => self.docker.start(version, spec).await.map(Box::new).map(AnyRunning::Docker),
+            Backend::Found(spec) => self.docker.start_found(version, spec).await.map(Box::new).map(AnyRunning::Docker),
             Backend::Process(spec) => self
                 .process
                 .start(&version.name, spec, &version.start, &version.stop)
@@ -123,6 +116,12 @@ impl Provider for Providers {
                 .await
                 .map(Box::new)
                 .map(AnyRunning::Hook),
+        }
+    }
+
+    async fn discard(&self, version: &Version) {
+        if let Backend::Container(_) = &*version.backend {
+            self.docker.discard(version).await;
         }
     }
 }
@@ -158,11 +157,11 @@ impl Running for AnyRunning {
         }
     }
 
-    async fn exited(&mut self) -> ExitReport {
+    async fn exited(&mut self, used: &dyn Fn(f64)) -> ExitReport {
         match self {
             Self::Process(instance) => instance.exited().await,
             Self::Hook(instance) => instance.exited().await,
-            Self::Docker(instance) => instance.exited().await,
+            Self::Docker(instance) => instance.exited(used).await,
         }
     }
 
@@ -177,13 +176,6 @@ impl Running for AnyRunning {
         match self {
             Self::Docker(instance) => instance.resume(start).await,
             Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
-        }
-    }
-
-    async fn usage(&mut self) -> f64 {
-        match self {
-            Self::Docker(instance) => instance.usage().await,
-            Self::Process(_) | Self::Hook(_) => std::future::pending().await,
         }
     }
 

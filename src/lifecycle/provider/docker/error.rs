@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credentials::CredentialsError;
 use super::engine_error::EngineError;
+use super::image::{ImageError, PullError, ReferenceError};
 use crate::lifecycle::provider::exit::write_lines;
 
 /// Why a container could not be started, or did not become ready.
@@ -17,14 +19,18 @@ pub enum DockerError {
     /// The engine is away, as all who ask are told.
     #[error("{0}")]
     Away(Arc<EngineError>),
-    /// The image is not here, and cannot be had.
-    #[error("there is no image `{image}` on this host, and it cannot be pulled: {source}{}", Cure(image_cure(source)))]
-    NoImage {
-        /// As written.
-        image: Box<str>,
-        /// What the engine said.
-        source: EngineError,
-    },
+    /// What `image` says is no image's name.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The image cannot be looked for.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// What `docker login` has kept cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The image is not here, and cannot be pulled.
+    #[error(transparent)]
+    Pull(#[from] PullError),
     /// The image is still being pulled.
     #[error("the image `{image}` was not pulled within {limit:?}; the pull goes on, and the next start finds it")]
     Pulling {
@@ -117,20 +123,6 @@ impl DockerError {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Pulling { .. } | Self::OtherPort { .. } | Self::ExposedPort { .. })
-    }
-}
-
-fn image_cure(error: &EngineError) -> Option<&'static str> {
-    let EngineError::Refused { message, .. } = error else { return None };
-    let says = |what: &str| message.contains(what);
-    if says("denied") || says("unauthorized") || says("authentication required") || says("no basic auth credentials") {
-        Some("`docker login REGISTRY` as tidegate's user, if it is private, and look at its name")
-    } else if says("manifest unknown") || says("not found") {
-        Some("look at its name and tag, or build it (`docker build -t NAME .`)")
-    } else if says("no such host") || says("connection refused") || says("timeout") {
-        Some("can this host reach the registry? `docker pull IMAGE` tries the same")
-    } else {
-        None
     }
 }
 

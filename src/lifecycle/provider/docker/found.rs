@@ -12,8 +12,7 @@ use super::instance::{DockerInstance, Part};
 use super::inventory::condition;
 use super::shared::Shared;
 use super::start::bring;
-use crate::model::name::VersionName;
-use crate::model::version::{Found, FoundSpec, Stop};
+use crate::model::version::{Found, FoundSpec, Version};
 
 /// Compose's labels.
 const PROJECT: &str = "com.docker.compose.project";
@@ -27,9 +26,8 @@ const NEAR: (f64, usize) = (0.75, 3);
 /// Has all containers run that are meant.
 pub(super) async fn bring_up(
     shared: &Rc<Shared>,
-    version: &VersionName,
+    version: &Version,
     spec: &FoundSpec,
-    stop: &Stop,
 ) -> Result<DockerInstance, DockerError> {
     shared.synced().await.map_err(DockerError::Away)?;
     let client = shared.engine.client().await?;
@@ -54,7 +52,7 @@ pub(super) async fn bring_up(
     match errors.into_iter().flatten().next() {
         None => Ok(instance),
         Some(error) => {
-            instance.undo(stop).await;
+            instance.undo(&version.stop).await;
             Err(error)
         }
     }

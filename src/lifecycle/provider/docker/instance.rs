@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 };
 use futures_util::future::{join_all, select_all};
 use tokio::select;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -22,14 +22,14 @@ use super::error::DockerError;
 use super::inventory::Condition;
 use super::shared::{Claim, Shared};
 use super::start::Origin;
-use super::usage::Usage;
+use super::usage::Meter;
 use super::{address, listening, logs};
 use crate::lifecycle::probe::{self, NotReady};
 use crate::lifecycle::provider::End;
 use crate::lifecycle::provider::error::StartError;
 use crate::lifecycle::provider::exit::ExitReport;
 use crate::model::name::VersionName;
-use crate::model::version::{Endpoint, Readiness, Start, Stop, StopSignal};
+use crate::model::version::{Endpoint, Readiness, ScaleOn, Start, Stop, StopSignal, Version};
 
 /// How long the engine may take to stop a container, beyond its grace.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,8 @@ pub struct DockerInstance {
     started: Instant,
     is_paused: bool,
     exit: Option<ExitReport>,
+    /// Where the version is scaled by its processor time. A lock of its own, since an instance is looked at meanwhile.
+    meter: Option<Rc<Mutex<Meter>>>,
 }
 
 /// One container.
@@ -65,7 +67,6 @@ pub(super) struct Part {
     is_stale: bool,
     memory: Option<u64>,
     cpu: Option<u32>,
-    usage: Usage,
 }
 
 impl Part {
@@ -81,7 +82,6 @@ impl Part {
             is_stale: !container.state.running,
             memory: container.memory(),
             cpu: container.cpu(),
-            usage: Usage::default(),
         }
     }
 
@@ -104,10 +104,15 @@ impl Part {
 }
 
 impl DockerInstance {
-    pub(super) fn new(shared: &Rc<Shared>, version: &VersionName, parts: Vec<Part>, is_found: bool) -> Self {
+    pub(super) fn new(shared: &Rc<Shared>, version: &Version, parts: Vec<Part>, is_found: bool) -> Self {
+        let meter = (version.scale.on == ScaleOn::Cpu).then(|| {
+            let limits = parts.iter().map(|part| (part.claim.id.clone(), part.cpu));
+            Rc::new(Mutex::new(Meter::new(&shared.engine, limits)))
+        });
         Self {
             shared: Rc::clone(shared),
-            version: version.clone(),
+            version: version.name.clone(),
+            meter,
             parts,
             is_found,
             started: Instant::now(),
@@ -137,11 +142,11 @@ impl DockerInstance {
         let deadline = self.started + start.timeout;
         for index in 0..self.parts.len() {
             let Some(way) = self.parts[index].way else {
-                return Err(StartError::Exited { report: self.exited().await });
+                return Err(StartError::Exited { report: self.ended().await });
             };
             let probed = select! {
                 biased;
-                report = self.exited() => return Err(StartError::Exited { report }),
+                report = self.ended() => return Err(StartError::Exited { report }),
                 probed = reach(way, &start.ready, deadline) => probed,
             };
             match probed {
@@ -181,9 +186,22 @@ impl DockerInstance {
         StartError::Timeout { after, last, lines }
     }
 
-    /// Waits until one of its containers has ended, or runs anew. What was paused by hand meanwhile is unpaused. While the engine is
+    /// Waits until one of its containers has ended, or runs anew. Meanwhile tells `used` the processor time that they have used, in per cent
+    /// of what they may have, where the version is scaled by that. What was paused by hand meanwhile is unpaused. While the engine is
     /// away, it counts as running. Can be cancelled and called again.
-    pub async fn exited(&mut self) -> ExitReport {
+    pub async fn exited(&mut self, used: &dyn Fn(f64)) -> ExitReport {
+        let Some(meter) = self.meter.clone() else { return self.ended().await };
+        let mut meter = meter.lock().await;
+        loop {
+            select! {
+                biased;
+                report = self.ended() => return report,
+                percent = meter.next() => used(percent),
+            }
+        }
+    }
+
+    async fn ended(&mut self) -> ExitReport {
         loop {
             if let Some(report) = &self.exit {
                 return report.clone();
@@ -296,7 +314,7 @@ impl DockerInstance {
             // The engine's word is the proof that it is thawed, and it was ready before: that it accepts tells that it still is.
             let probed = select! {
                 biased;
-                report = self.exited() => return Err(StartError::Exited { report }),
+                report = self.ended() => return Err(StartError::Exited { report }),
                 probed = probe::until_ready(way.address, &start.ready, deadline) => probed,
             };
             if let Err(last) = probed {
@@ -304,18 +322,6 @@ impl DockerInstance {
             }
         }
         Ok(())
-    }
-
-    /// The processor time used since the last time, in per cent of what it may have, or of one core; about once a second. Of several
-    /// containers the mean. Can be cancelled and called again, though what a part has said may then be lost.
-    pub async fn usage(&mut self) -> f64 {
-        let engine = &self.shared.engine;
-        let each = self.parts.iter_mut().map(async |part| {
-            let most = part.cpu.map_or(1.0, |thousandths| f64::from(thousandths) / 1000.0);
-            part.usage.next(engine, &part.claim.id).await / most * 100.0
-        });
-        let used: Vec<f64> = join_all(each).await;
-        used.iter().sum::<f64>() / used.len().max(1) as f64
     }
 
     /// Ends it: unpaused where it was paused, then its signal, then KILL after the grace; the log says when that was needed. A container

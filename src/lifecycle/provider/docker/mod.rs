@@ -6,12 +6,14 @@
 mod address;
 mod container;
 mod create;
+pub mod credentials;
 pub mod engine;
 pub mod engine_error;
 pub mod error;
 mod events;
 mod found;
 pub mod host;
+pub mod image;
 pub mod instance;
 mod inventory;
 pub mod labels;
@@ -41,7 +43,7 @@ use self::start::Bringing;
 use crate::lifecycle::provider::error::StartError;
 use crate::model::name::VersionName;
 use crate::model::settings::Docker;
-use crate::model::version::{Backend, ContainerSpec, FoundSpec, Start, Stop};
+use crate::model::version::{Backend, ContainerSpec, FoundSpec, Version};
 
 /// What is known of the engine.
 #[derive(Debug, Clone)]
@@ -102,21 +104,9 @@ impl DockerProvider {
     ///
     /// # Errors
     /// When the engine is away or refuses, there is no such image, the name is taken, or there is no way to the container.
-    pub async fn start(
-        &self,
-        version: &VersionName,
-        spec: &ContainerSpec,
-        start: &Start,
-        stop: &Stop,
-    ) -> Result<DockerInstance, StartError> {
-        let bringing = Bringing {
-            shared: Rc::clone(&self.shared),
-            version: version.clone(),
-            spec: spec.clone(),
-            start: start.clone(),
-            stop: stop.clone(),
-        };
-        self.unless_dropped(version, stop, async move { bringing.up().await }).await
+    pub async fn start(&self, version: &Version, spec: &ContainerSpec) -> Result<DockerInstance, StartError> {
+        let bringing = Bringing { shared: Rc::clone(&self.shared), version: version.clone(), spec: spec.clone() };
+        self.unless_dropped(version, async move { bringing.up().await }).await
     }
 
     /// Has the containers run that somebody else has made for it. They are not ready yet. Dropping the future is as for
@@ -124,40 +114,34 @@ impl DockerProvider {
     ///
     /// # Errors
     /// When there are none, the engine is away or refuses, or there is no way to them.
-    pub async fn start_found(
-        &self,
-        version: &VersionName,
-        spec: &FoundSpec,
-        stop: &Stop,
-    ) -> Result<DockerInstance, StartError> {
-        let shared = Rc::clone(&self.shared);
-        let bringing = (version.clone(), spec.clone(), stop.clone());
-        self.unless_dropped(version, stop, async move {
-            let (version, spec, stop) = bringing;
-            found::bring_up(&shared, &version, &spec, &stop).await
-        })
-        .await
+    pub async fn start_found(&self, version: &Version, spec: &FoundSpec) -> Result<DockerInstance, StartError> {
+        let (shared, of, spec) = (Rc::clone(&self.shared), version.clone(), spec.clone());
+        self.unless_dropped(version, async move { found::bring_up(&shared, &of, &spec).await }).await
+    }
+
+    /// Removes the stopped containers of a version of ours that is no more.
+    pub async fn discard(&self, version: &Version) {
+        sweep::discard(&self.shared, version.name.as_str()).await;
     }
 
     /// Runs a start to its end as a task of its own: the engine cannot be told to stop in the middle. What comes of it when nobody waits
     /// any more is undone.
     async fn unless_dropped(
         &self,
-        version: &VersionName,
-        stop: &Stop,
+        version: &Version,
         bringing: impl Future<Output = Result<DockerInstance, DockerError>> + 'static,
     ) -> Result<DockerInstance, StartError> {
-        self.shared.undone(version.as_str()).await;
+        self.shared.undone(version.name.as_str()).await;
         let (to, from) = oneshot::channel();
         let (until_done, done) = watch::channel(());
-        let stop = stop.clone();
+        let stop = version.stop.clone();
         tokio::task::spawn_local(async move {
             if let Err(Ok(unwanted)) = to.send(bringing.await) {
                 unwanted.undo(&stop).await;
             }
             drop(until_done);
         });
-        let mut dropped = self.shared.undo_when_dropped(version.as_str(), done);
+        let mut dropped = self.shared.undo_when_dropped(version.name.as_str(), done);
         let started = from.await;
         dropped.disarm();
         match started {

@@ -1,36 +1,35 @@
 //! The image of a version: here already, or pulled.
 
-use bollard::query_parameters::CreateImageOptionsBuilder;
-use futures_util::StreamExt as _;
-
+use super::credentials::Keychain;
 use super::engine::Engine;
-use super::engine_error::EngineError;
+use super::error::DockerError;
+use super::image::{LocalImage, Reference, pull, resolve};
 
-/// What the engine knows the image `reference` by, after pulling it where it is not here.
-pub(super) async fn have(engine: &Engine, reference: &str) -> Result<String, EngineError> {
-    if let Some(found) = find(engine, reference).await? {
-        return Ok(found);
-    }
+/// What the engine knows the image `reference` by, after pulling it where it is not here: its name where that stands for it, else its ID.
+pub(super) async fn have(engine: &Engine, reference: &str) -> Result<String, DockerError> {
     let client = engine.client().await?;
-    tracing::info!(image = reference, "pulling the image");
-    let options = CreateImageOptionsBuilder::new().from_image(reference).build();
-    let mut progress = std::pin::pin!(client.create_image(Some(options), None, None));
-    while let Some(step) = progress.next().await {
-        step.map_err(|error| engine.error(error))?;
-    }
-    Ok(reference.to_owned())
+    let wanted = Reference::parse(reference)?;
+    let found = match resolve(&client, &wanted).await? {
+        Some(found) => found,
+        None => {
+            tracing::info!(image = reference, "pulling the image");
+            let credentials = match &wanted {
+                Reference::Named(named) => {
+                    let keychain = Keychain::load(|name| std::env::var_os(name))?;
+                    keychain.credentials(&named.registry).await?
+                }
+                Reference::Id(_) => None,
+            };
+            pull(&client, &wanted, credentials.as_ref(), |_| {}).await?
+        }
+    };
+    Ok(name(&client, &wanted, &found).await.unwrap_or_else(|| found.id.to_string()))
 }
 
-async fn find(engine: &Engine, reference: &str) -> Result<Option<String>, EngineError> {
-    let client = engine.client().await?;
-    // The digest of what was built here is its ID.
-    let id = reference.split_once('@').map(|(_, digest)| digest);
-    for name in [Some(reference), id].into_iter().flatten() {
-        match client.inspect_image(name).await.map_err(|error| engine.error(error)) {
-            Ok(_) => return Ok(Some(name.to_owned())),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
+/// The name and tag of an image, if they stand for it now; `docker ps` shows them.
+async fn name(client: &bollard::Docker, reference: &Reference, image: &LocalImage) -> Option<String> {
+    let Reference::Named(named) = reference else { return None };
+    let tagged = Reference::parse(&format!("{}:{}", named.name(), named.tag())).ok()?;
+    let stands_for = resolve(client, &tagged).await.ok()??;
+    (stands_for.id == image.id).then(|| tagged.to_string())
 }

@@ -15,9 +15,8 @@ use super::instance::{DockerInstance, Part};
 use super::inventory::{Condition, Known};
 use super::shared::{Claim, Shared};
 use super::{address, labels, pull};
-use crate::model::name::VersionName;
 use crate::model::settings::Reach;
-use crate::model::version::{ContainerSpec, Start, Stop};
+use crate::model::version::{ContainerSpec, Version};
 
 /// A container that goes away between the look and the start is no reason to try for ever.
 const MOST_TRIES: u32 = 10;
@@ -25,10 +24,8 @@ const MOST_TRIES: u32 = 10;
 /// One start of one version.
 pub(super) struct Bringing {
     pub(super) shared: Rc<Shared>,
-    pub(super) version: VersionName,
+    pub(super) version: Version,
     pub(super) spec: ContainerSpec,
-    pub(super) start: Start,
-    pub(super) stop: Stop,
 }
 
 /// How a container came to run.
@@ -47,10 +44,12 @@ impl Bringing {
     pub(super) async fn up(&self) -> Result<DockerInstance, DockerError> {
         let shared = &self.shared;
         let hash = labels::spec(&self.spec);
-        shared.expected.borrow_mut().insert(self.version.as_str().into(), hash);
+        shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash);
         shared.synced().await.map_err(DockerError::Away)?;
         for _ in 0..MOST_TRIES {
-            let Some((claim, known)) = shared.claim_next(self.version.as_str()) else { return self.create().await };
+            let Some((claim, known)) = shared.claim_next(self.version.name.as_str()) else {
+                return self.create().await;
+            };
             if let Some((origin, container)) = bring(shared, &known.name, &known.id, known.condition).await? {
                 return self.instance(claim, origin, container);
             }
@@ -69,7 +68,7 @@ impl Bringing {
         match error {
             None => Ok(instance),
             Some(error) => {
-                let stop = self.stop.clone();
+                let stop = self.version.stop.clone();
                 tokio::task::spawn_local(async move { instance.undo(&stop).await });
                 Err(error)
             }
@@ -81,7 +80,7 @@ impl Bringing {
         let shared = &self.shared;
         let publish = self.network().await?;
         let body = self.body(publish).await?;
-        let name = shared.name(self.version.as_str());
+        let name = shared.name(self.version.name.as_str());
         let client = shared.engine.client().await?;
         let options = CreateContainerOptionsBuilder::new().name(&name.name).build();
         let made = client.create_container(Some(options), body).await.map_err(|error| shared.engine.error(error));
@@ -94,11 +93,11 @@ impl Bringing {
         shared.inventory.borrow_mut().put(Known {
             id: id.as_str().into(),
             name: name.name.as_str().into(),
-            version: self.version.as_str().into(),
-            spec: shared.expected.borrow().get(self.version.as_str()).map(|hash| hash.as_str().into()),
+            version: self.version.name.as_str().into(),
+            spec: shared.expected.borrow().get(self.version.name.as_str()).map(|hash| hash.as_str().into()),
             condition: Condition::Still,
         });
-        tracing::info!(version = %self.version, container = %name.name, "a container is made");
+        tracing::info!(version = %self.version.name, container = %name.name, "a container is made");
         let brought = bring(shared, &name.name, &id, Condition::Still).await;
         match brought {
             Ok(Some((origin, container))) => self.instance(claim, origin, container),
@@ -139,8 +138,8 @@ impl Bringing {
         let shared = &self.shared;
         let plan = Plan {
             owner: &shared.owner,
-            version: &self.version,
-            stop: &self.stop,
+            version: &self.version.name,
+            stop: &self.version.stop,
             network: &shared.settings.network,
             publish,
         };
@@ -148,7 +147,7 @@ impl Bringing {
         let hash = labels::spec(&self.spec);
         let other = {
             let inventory = shared.inventory.borrow();
-            let mut all = inventory.of(self.version.as_str());
+            let mut all = inventory.of(self.version.name.as_str());
             all.find(|known| known.spec.as_deref() != Some(&*hash)).map(|known| known.id.clone())
         };
         if let Some(id) = other {
@@ -163,13 +162,12 @@ impl Bringing {
         }
         let image = self.spec.image.clone();
         let engine = shared.engine.clone();
-        let limit = self.start.timeout;
+        let limit = self.version.start.timeout;
         // A task of its own, so that it goes on where this start does not wait for it any longer.
         let pulled = tokio::task::spawn_local(async move { pull::have(&engine, &image).await });
         let image = match timeout(limit, pulled).await {
             Ok(Ok(Ok(image))) => image,
-            Ok(Ok(Err(source))) if source.is_away() => return Err(source.into()),
-            Ok(Ok(Err(source))) => return Err(DockerError::NoImage { image: self.spec.image.clone(), source }),
+            Ok(Ok(Err(error))) => return Err(error),
             Ok(Err(_)) | Err(_) => return Err(DockerError::Pulling { image: self.spec.image.clone(), limit }),
         };
         Ok(plan.of_spec(&self.spec, &image))

@@ -28,19 +28,35 @@ pub(super) async fn remove_unwanted(
         if !shared.is_free(&known.id) {
             continue;
         }
-        // Not to be taken by a start meanwhile.
-        let _claim = shared.claim(&known.id);
-        match remove(shared, &known).await {
-            Ok(()) => {
-                shared.inventory.borrow_mut().remove(&known.id);
-                tracing::info!(version = %known.version, container = %known.name, "no version wants it: the container is removed");
-            }
+        match remove_one(shared, &known).await {
+            Ok(()) => {}
             Err(error) if error.is_away() => return Err(Arc::new(error)),
             Err(error) => {
                 tracing::warn!(version = %known.version, container = %known.name, "no version wants it, and it cannot be removed: {error}");
             }
         }
     }
+    Ok(())
+}
+
+/// Stops and removes the containers of a version that no instance has.
+pub(super) async fn discard(shared: &Rc<Shared>, version: &str) {
+    let left: Vec<Known> = shared.inventory.borrow().of(version).cloned().collect();
+    for known in left {
+        if shared.is_free(&known.id)
+            && let Err(error) = remove_one(shared, &known).await
+        {
+            tracing::warn!(version, container = %known.name, "its container is not removed: {error}");
+        }
+    }
+}
+
+async fn remove_one(shared: &Rc<Shared>, known: &Known) -> Result<(), EngineError> {
+    // Not to be taken by a start meanwhile.
+    let _claim = shared.claim(&known.id);
+    remove(shared, known).await?;
+    shared.inventory.borrow_mut().remove(&known.id);
+    tracing::info!(version = %known.version, container = %known.name, "no version wants it: the container is removed");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::StatsOptionsBuilder;
+use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::sleep;
 
@@ -14,13 +15,24 @@ use super::engine::Engine;
 /// How long a stream that has ended is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What the engine measures of one container, about once a second.
-#[derive(Default)]
-pub(super) struct Usage {
-    stream: Option<Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>>>>>,
-    before: Option<Sample>,
+/// What the engine measures of the containers of one instance, about once a second.
+pub(super) struct Meter {
+    engine: Engine,
+    containers: Vec<Metered>,
 }
 
+/// One container.
+struct Metered {
+    id: Box<str>,
+    /// The cores that it may use.
+    most: f64,
+    stream: Stats,
+    before: Option<Sample>,
+    /// In per cent, since the others were last told as well.
+    used: Option<f64>,
+}
+
+type Stats = Option<Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>>>>>;
 /// What had been used at one moment, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -30,10 +42,29 @@ struct Sample {
     cores: u32,
 }
 
-impl Usage {
-    /// Waits for what has been used since the last time, in cores. Can be cancelled and called again.
-    pub(super) async fn next(&mut self, engine: &Engine, id: &str) -> f64 {
-        loop {
+impl Meter {
+    /// Of containers by their IDs, and the thousandths of a core that each may use; one core where it is not limited.
+    pub(super) fn new(engine: &Engine, containers: impl Iterator<Item = (Box<str>, Option<u32>)>) -> Self {
+        let metered = |(id, most): (_, Option<u32>)| {
+            let most = most.map_or(1.0, |thousandths| f64::from(thousandths) / 1000.0);
+            Metered { id, most, stream: None, before: None, used: None }
+        };
+        Self { engine: engine.clone(), containers: containers.map(metered).collect() }
+    }
+
+    /// Waits for what has been used since the last time, in per cent of what may be; of several containers the mean. Can be cancelled
+    /// and called again.
+    pub(super) async fn next(&mut self) -> f64 {
+        join_all(self.containers.iter_mut().map(|container| container.next(&self.engine))).await;
+        let used: Vec<f64> = self.containers.iter_mut().filter_map(|container| container.used.take()).collect();
+        used.iter().sum::<f64>() / used.len().max(1) as f64
+    }
+}
+
+impl Metered {
+    /// Waits until `used` is known.
+    async fn next(&mut self, engine: &Engine) {
+        while self.used.is_none() {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
@@ -43,7 +74,7 @@ impl Usage {
                     };
                     self.before = None;
                     let options = StatsOptionsBuilder::new().stream(true).build();
-                    self.stream.insert(Box::pin(client.stats(id, Some(options))))
+                    self.stream.insert(Box::pin(client.stats(&self.id, Some(options))))
                 }
             };
             let Some(Ok(stats)) = stream.next().await else {
@@ -53,9 +84,7 @@ impl Usage {
             };
             let Some(sample) = Sample::read(&stats) else { continue };
             let cores = self.before.replace(sample).and_then(|before| sample.since(before));
-            if let Some(cores) = cores {
-                return cores;
-            }
+            self.used = cores.map(|cores| cores / self.most * 100.0);
         }
     }
 }
