@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) paused: bool,
     /// Which run this is: when it began.
     pub(super) run: Box<str>,
+    /// When the last run ended, before this one where it runs. Its first lines may be older than its beginning, as the engine has it.
+    pub(super) ended: Box<str>,
     /// Of its first process.
     pub(super) pid: Option<i32>,
     pub(super) code: Option<i32>,
@@ -115,6 +117,7 @@ impl State {
             running: state.running.unwrap_or_default() && !state.restarting.unwrap_or_default(),
             paused: state.paused.unwrap_or_default(),
             run: state.started_at.as_deref().unwrap_or_default().into(),
+            ended: state.finished_at.as_deref().unwrap_or_default().into(),
             pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0),
             code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
             out_of_memory: state.oom_killed.unwrap_or_default(),

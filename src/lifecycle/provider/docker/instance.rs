@@ -62,6 +62,8 @@ pub(super) struct Part {
     way: Option<Way>,
     /// Which run of it is this instance's.
     run: Box<str>,
+    /// When the run before it ended; empty where that is not known.
+    after: Box<str>,
     happened: watch::Receiver<()>,
     /// Something may have happened to it that has not been looked at.
     is_stale: bool,
@@ -79,6 +81,8 @@ impl Part {
             port,
             way: None,
             run: container.state.run.clone(),
+            // Where it has ended already, so has this run.
+            after: if container.state.running { container.state.ended.clone() } else { Box::default() },
             is_stale: !container.state.running,
             memory: container.memory(),
             cpu: container.cpu(),
@@ -161,7 +165,7 @@ impl DockerInstance {
     async fn not_ready(&self, index: usize, start: &Start, last: NotReady) -> StartError {
         let part = &self.parts[index];
         let (engine, after, wanted) = (&self.shared.engine, start.timeout, part.port);
-        let lines = logs::last_lines(engine, &part.claim.id, &part.run).await;
+        let lines = logs::last_lines(engine, &part.claim.id, &part.after).await;
         let Ok(container) = Container::look(engine, &part.claim.id).await else {
             return StartError::Timeout { after, last, lines };
         };
@@ -257,7 +261,7 @@ impl DockerInstance {
             self.parts[index].is_stale = false;
             return Ok(());
         }
-        let last_lines = logs::last_lines(&engine, &part.claim.id, &part.run).await;
+        let last_lines = logs::last_lines(&engine, &part.claim.id, &part.after).await;
         let report = self.report(index, &state, last_lines);
         self.exit = Some(report);
         Ok(())
