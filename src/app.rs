@@ -8,7 +8,7 @@ mod ports;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -162,8 +162,9 @@ async fn follow(
     ordered: &mut mpsc::Receiver<Order>,
     log: &Log,
 ) -> &'static str {
-    let mut watched = reloader.watched().to_vec();
-    let mut watcher = Watcher::new(watch_set(&watched));
+    let watched_now = |reloader: &Reloader| (reloader.watched().to_vec(), reloader.watched_all_in().to_vec());
+    let mut watched = watched_now(reloader);
+    let mut watcher = Watcher::new(watch_set(reloader));
     let mut old_pictures = false;
     let Signals { end: ends, hangup } = signals;
     loop {
@@ -212,9 +213,9 @@ async fn follow(
         }
         old_pictures = reloader.sweep();
         log.set_level(level(reloader.published().load().snapshot.settings.log_level));
-        if reloader.watched() != watched {
-            watched = reloader.watched().to_vec();
-            watcher.set_paths(watch_set(&watched));
+        if (reloader.watched(), reloader.watched_all_in()) != (&*watched.0, &*watched.1) {
+            watched = watched_now(reloader);
+            watcher.set_paths(watch_set(reloader));
         }
         reloader.standing().borrow_mut().polls = watcher.polls();
         if let Some(to) = answer
@@ -225,14 +226,21 @@ async fn follow(
     }
 }
 
-fn watch_set(paths: &[PathBuf]) -> WatchSet {
-    paths.iter().fold(WatchSet::new(), |set, path| if path.is_dir() { set.folder(path) } else { set.file(path) })
+fn watch_set(reloader: &Reloader) -> WatchSet {
+    let paths = reloader.watched().iter();
+    let set = paths.fold(WatchSet::new(), |set, path| if path.is_dir() { set.folder(path) } else { set.file(path) });
+    reloader.watched_all_in().iter().fold(set, WatchSet::all_in)
 }
 
 /// Which certificate a TLS client gets: of what is in force at that moment.
 fn certificates(published: &Published) -> impl rustls::server::ResolvesServerCert + use<> {
     let published = published.clone();
-    Resolver::new(move |name: &str| published.load().certificates.find(name).cloned())
+    Resolver::new(move |name: Option<&str>, schemes: &[rustls::SignatureScheme]| {
+        let live = published.load();
+        let store = &live.certificates;
+        let found = name.and_then(|name| store.find(name)).and_then(|choices| choices.pick(schemes));
+        found.or_else(|| store.fallback()).map(|certificate| Arc::clone(&certificate.pair))
+    })
 }
 
 fn log_settings(settings: &Settings) -> log::Settings {

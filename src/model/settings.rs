@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::tls::Fallback;
+
 /// The default ports for process instances: below Linux's ephemeral range, which begins at 32768.
 pub const DEFAULT_PROCESS_PORTS: (u16, u16) = (20_000, 29_999);
 
@@ -121,6 +123,10 @@ pub struct Settings {
     pub http: Box<[SocketAddr]>,
     /// Addresses for HTTPS.
     pub https: Box<[SocketAddr]>,
+    /// A folder of certificates and keys.
+    pub certificates: Option<PathBuf>,
+    /// Who gets a certificate that is for nobody.
+    pub fallback: Fallback,
     /// The admin port, on loopback.
     pub admin: Option<SocketAddr>,
     /// The file with the admin port's token for writes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::certificates::Names;
 use super::host::HostPattern;
 use super::path::PathPrefix;
 use super::route::{Route, RouteMatch, RouteTable, Target};
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The services, by index, in the order of their names.
     pub services: Box<[Arc<Service>]>,
+    /// The certificates that are in folders.
+    pub certificates: Arc<Names>,
     routes: Arc<RouteTable>,
 }
 
@@ -59,7 +62,17 @@ impl Snapshot {
             }
         }
         let (services, routes) = (services.into(), Arc::new(routes));
-        if conflicts.is_empty() { Ok(Self { settings, services, routes }) } else { Err(conflicts) }
+        if conflicts.is_empty() {
+            Ok(Self { settings, services, certificates: Arc::default(), routes })
+        } else {
+            Err(conflicts)
+        }
+    }
+
+    /// The same with these certificates of folders.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Arc<Names>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// The same with other forms of some of its services, by index. Where they have the same hosts and paths, the table of all
@@ -70,11 +83,11 @@ impl Snapshot {
         for (index, other) in others {
             services[index] = other;
         }
-        let settings = Arc::clone(&self.settings);
+        let (settings, certificates) = (Arc::clone(&self.settings), Arc::clone(&self.certificates));
         if same_routes {
-            return Ok(Self { settings, services, routes: Arc::clone(&self.routes) });
+            return Ok(Self { settings, services, certificates, routes: Arc::clone(&self.routes) });
         }
-        Self::new(settings, services.into())
+        Ok(Self::new(settings, services.into())?.with_certificates(certificates))
     }
 
     /// The route for a normalised host and path. A private preview is there only for those who may see it.

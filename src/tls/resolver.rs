@@ -3,18 +3,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureScheme};
+
+use crate::model::host;
 
 /// Picks the pair for a server name at the moment of the handshake, so that a reload counts for the next one.
 pub struct Resolver<F>(F);
 
 impl<F> Resolver<F>
 where
-    F: Fn(&str) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
+    F: Fn(Option<&str>, &[SignatureScheme]) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
 {
-    /// Asks `find` with the server name in lower case, without a trailing dot.
+    /// Asks `find` with the server name in its normalised form, if the client gives one, and the signatures that it takes.
     pub fn new(find: F) -> Self {
         Self(find)
     }
@@ -28,11 +31,11 @@ impl<F> fmt::Debug for Resolver<F> {
 
 impl<F> ResolvesServerCert for Resolver<F>
 where
-    F: Fn(&str) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
+    F: Fn(Option<&str>, &[SignatureScheme]) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
 {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name()?;
-        (self.0)(name.to_ascii_lowercase().trim_end_matches('.'))
+        let name = hello.server_name().and_then(host::normalise);
+        (self.0)(name.as_deref(), hello.signature_schemes())
     }
 }
 
@@ -44,6 +47,10 @@ pub fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<Server
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
+    // Sessions are resumed by tickets alone, which no memory is needed for. Their keys are the process's own, and change every six
+    // hours; rustls takes one for no other server name than the one it was given for.
+    config.ticketer = Ticketer::new()?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

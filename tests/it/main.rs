@@ -41,6 +41,8 @@ mod sleeping;
 mod splitting;
 mod sticky;
 mod support;
+mod tls_choice;
+mod tls_renewal;
 mod tunnel;
 mod user;
 mod versions;

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::{
-    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile,
-    MAX_STARTS, ReachFile, RootFile, Time, Word,
+    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, FallbackFile, ListenFile, LogFormatFile,
+    LogLevelFile, MAX_STARTS, ReachFile, RootFile, Time, Word,
 };
 use crate::config::source::Span;
 use crate::config::spanned::{OneOrMany, Spanned};
@@ -19,6 +19,7 @@ use crate::model::settings::{
     AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_MAX_STARTS, DEFAULT_PROCESS_PORTS, Docker, Drain,
     LogFormat, LogLevel, Reach, Settings,
 };
+use crate::model::tls::Fallback;
 use crate::model::version::{Preview, Queue, Replicas, Scale, Sleep, Start, Stop};
 
 /// The longest path of a unix socket: `sun_path` has 108 bytes, one of them its end (unix(7)).
@@ -61,6 +62,8 @@ pub(crate) struct Compiled {
     /// The folder of the services, and where the file names it.
     pub(crate) services: PathBuf,
     pub(crate) services_at: Option<Span>,
+    /// Where the file names the folder of certificates.
+    pub(crate) certificates_at: Option<Span>,
     /// Where the file names each address to listen on.
     pub(crate) listeners_at: Vec<(SocketAddr, Span)>,
     /// Where it names the access log.
@@ -75,6 +78,11 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
     let settings = Settings {
         http,
         https,
+        certificates: file.tls.as_ref().and_then(|tls| tls.certificates.as_ref()).map(|folder| check.path(folder)),
+        fallback: match file.tls.as_ref().and_then(|tls| tls.fallback) {
+            Some(FallbackFile::SelfSigned) => Fallback::SelfSigned,
+            Some(FallbackFile::Refuse) | None => Fallback::Refuse,
+        },
         admin,
         admin_token_file: file.admin_token_file.as_ref().map(|path| check.path(path)),
         socket: socket(check, file.socket.as_ref()),
@@ -107,6 +115,7 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
         defaults: defaults(check, file.defaults.as_ref()),
         services,
         services_at: file.services.as_ref().map(|folder| folder.span),
+        certificates_at: file.tls.as_ref().and_then(|tls| tls.certificates.as_ref()).map(|folder| folder.span),
         listeners_at: listeners_at(file),
         access_log_at: file.access_log.as_ref().map(|target| target.span),
         names_ports: file.process.as_ref().is_some_and(|process| process.ports.is_some()),

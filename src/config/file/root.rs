@@ -16,6 +16,8 @@ use crate::config::spanned::{OneOrMany, Spanned};
 pub struct RootFile {
     /// Where clients connect; `{http: "127.0.0.1:8080"}` when left out.
     pub listen: Option<Spanned<ListenFile>>,
+    /// Certificates for all services.
+    pub tls: Option<RootTlsFile>,
     /// The admin port, on loopback; off when left out. Read-only without the token.
     pub admin: Option<Spanned<Word>>,
     /// The file with the token for writes on the admin port.
@@ -65,6 +67,27 @@ pub struct ListenFile {
     pub http: Option<OneOrMany<Spanned<Word>>>,
     /// For HTTPS.
     pub https: Option<OneOrMany<Spanned<Word>>>,
+}
+
+/// Certificates for all services.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "RootTls", default)]
+#[schemars(deny_unknown_fields)]
+pub struct RootTlsFile {
+    /// A folder in which, and in whose folders, every PEM certificate with its key is found, whatever the files are called.
+    pub certificates: Option<Spanned<String>>,
+    /// What clients get that name no server, or one without a certificate; `refuse` when left out.
+    pub fallback: Option<FallbackFile>,
+}
+
+/// What clients get that name no server, or one without a certificate.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename = "Fallback", rename_all = "snake_case")]
+pub enum FallbackFile {
+    /// The handshake fails.
+    Refuse,
+    /// A certificate that tidegate makes itself, and that nobody trusts.
+    SelfSigned,
 }
 
 /// Limits on clients before a service is known.

@@ -62,15 +62,15 @@ pub struct RouteFile {
     pub strip: bool,
 }
 
-/// A certificate (with its chain) and its key, as PEM files.
+/// Certificates (with their chains) and their keys, as PEM files.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Tls", default)]
 #[schemars(deny_unknown_fields)]
 pub struct TlsFile {
-    /// The certificate and its chain.
-    pub certificate: Option<Spanned<String>>,
-    /// The private key.
-    pub key: Option<Spanned<String>>,
+    /// The certificate and its chain; or several, such as one with ECDSA and one with RSA, of which each client gets what it can check.
+    pub certificate: Option<OneOrMany<Spanned<String>>>,
+    /// The private key, or several in any order; the certificate's own file when left out.
+    pub key: Option<OneOrMany<Spanned<String>>>,
 }
 
 /// Sends requests for which all conditions hold to one version. Patterns are exact, or have `*` and `?`.

@@ -1,6 +1,7 @@
 //! Builders that tests read as sentences: a [`site::Site`] is the real binary with real files, a [`backend::Backend`] is a real
 //! socket that does what the test says, a [`raw::Raw`] speaks bytes.
 
+pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod docker;
 pub(crate) mod engine;

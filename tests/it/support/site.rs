@@ -31,6 +31,13 @@ pub(crate) struct SiteBuilder {
 }
 
 impl Site {
+    /// With HTTPS as well.
+    pub(crate) fn with_https() -> SiteBuilder {
+        let mut site = Self::new();
+        site.root = "listen: {http: 127.0.0.1:0, https: 127.0.0.2:0}\nthreads: 2\n".to_owned();
+        site
+    }
+
     /// With tidegate.yaml listening on a port that the system picks.
     #[expect(clippy::new_ret_no_self, reason = "a site is built before it runs")]
     pub(crate) fn new() -> SiteBuilder {
@@ -117,6 +124,13 @@ impl Site {
         let status = self.status();
         let urls = status["listen"].as_array().expect("a list").iter();
         urls.map(|url| url.as_str().expect("a URL").to_owned()).collect()
+    }
+
+    /// Where it listens for HTTPS.
+    pub(crate) fn https(&self) -> SocketAddr {
+        let urls = self.listen();
+        let https = urls.iter().find_map(|url| url.strip_prefix("https://"));
+        https.expect("an https listener").parse().expect("an address")
     }
 
     /// What `tidegate explain` prints for these arguments.
