@@ -37,7 +37,7 @@ use crate::proxy::threads::{DataThreads, Mailboxes, Shared};
 use crate::reload::reloader::{FirstLoad, ListenError, Reloader, StartError};
 use crate::reload::watch::{WatchSet, Watcher};
 use crate::telemetry::log::{self, Log, LogError};
-use crate::tls::resolver::{Resolver, server_config};
+use crate::tls::resolver::{Configs, Resolver};
 
 /// How often old pictures are looked at while somebody still reads one.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let turns = Turns::new(settings.max_starts);
     let mut reloader = first.publish(Units::new(providers, turns.clone(), threads), threads)?;
     let published = reloader.published().clone();
-    let tls = server_config(Arc::new(certificates(&published)))?;
+    let tls = Configs::new(Arc::new(certificates(&published)))?;
     let places = settings.max_connections.unwrap_or_else(limits::connections);
     let shared = Shared::new(published.clone(), tls, threads, places);
     let data = DataThreads::start(&shared)?;

@@ -19,8 +19,8 @@ pub use root::{
     ProcessFile, ReachFile, RootFile, RootQueueFile, RootTlsFile,
 };
 pub use service::{
-    HeaderEditsFile, HeadersFile, MaintenanceFile, MaintenanceForm, RedirectFile, RedirectForm, RouteFile, RuleFile,
-    ServiceFile, StickyFile, TimeoutsFile, TlsFile,
+    ClientAuthFile, HeaderEditsFile, HeadersFile, HstsFile, HstsForm, MaintenanceFile, MaintenanceForm, RedirectFile,
+    RedirectForm, RouteFile, RuleFile, ServiceFile, StickyFile, TimeoutsFile, TlsFile,
 };
 pub use value::{Bytes, BytesOrOff, CountOrOff, Time, TimeOrOff, Word};
 pub use version::{HookFile, PreviewFile, ReadyFile, ResourcesFile, SignalFile, StartFile, StopFile, VersionFile};

@@ -125,6 +125,8 @@ pub struct Settings {
     pub https: Box<[SocketAddr]>,
     /// A folder of certificates and keys.
     pub certificates: Option<PathBuf>,
+    /// The port of HTTPS as clients see it; `None` where there is no HTTPS, or no port that is known beforehand.
+    pub https_port: Option<u16>,
     /// Who gets a certificate that is for nobody.
     pub fallback: Fallback,
     /// The admin port, on loopback.

@@ -26,6 +26,7 @@ use super::alarm::{Alarm, NEVER};
 use super::body::ResponseBody;
 use super::client_io::{ClientIo, Traffic};
 use super::handler::Handler;
+use super::secured::Secured;
 use super::worker::{Stage, Worker};
 use crate::model::settings::ClientLimits;
 
@@ -175,12 +176,14 @@ enum Verdict {
 }
 
 /// Who is at the other end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// The address.
     pub peer: SocketAddr,
     /// Whether TLS is spoken.
     pub tls: bool,
+    /// What the handshake was about, if there was one.
+    pub secured: Option<Rc<Secured>>,
 }
 
 /// Who has the client's socket.
@@ -241,6 +244,7 @@ where
     let io = ClientIo::new(stream, place);
     let max_head = limits.max_head;
     let phase = Rc::new(Phase::new(worker.alarms.alarm(), Arc::clone(io.traffic()), limits));
+    let peer = client.peer;
     let handler = Rc::new(Handler::new(Rc::clone(&worker), Rc::clone(&phase), client));
     let service = service_fn(move |request| {
         let handler = Rc::clone(&handler);
@@ -271,7 +275,7 @@ where
                     }
                     if let Poll::Ready(outcome) = outcome {
                         if let Err(error) = outcome {
-                            tracing::debug!(peer = %client.peer, %error, "a client connection ended early");
+                            tracing::debug!(%peer, %error, "a client connection ended early");
                         }
                         return Poll::Ready(());
                     }

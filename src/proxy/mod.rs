@@ -21,6 +21,7 @@ pub mod leftovers;
 pub mod listener;
 pub mod outline;
 pub mod refusals;
+mod secured;
 pub mod threads;
 pub mod tunnel;
 pub mod upgrade;

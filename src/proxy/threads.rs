@@ -1,5 +1,6 @@
 //! The data threads: each a runtime of its own, told what to do through one mailbox.
 
+use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,19 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::connection::{self, Client};
 use super::held::HeldBodies;
 use super::listener::{self, Accepted};
 use super::refusals::Refusals;
+use super::secured::Secured;
 use super::worker::{Stage, Worker};
 use crate::live::Published;
 use crate::model::settings::ClientLimits;
 use crate::telemetry::counters::ProxyCounters;
+use crate::tls::resolver::Configs;
 
 /// How long whoever connects in the last moment of a drain may take.
 const LAST: Duration = Duration::from_secs(5);
@@ -30,7 +32,7 @@ pub struct Shared {
     /// What is in force.
     pub published: Published,
     /// How TLS is spoken.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Configs,
     /// Seats taken, by thread.
     seats: Box<[Seats]>,
     /// What is counted whatever the service.
@@ -46,7 +48,7 @@ pub struct Shared {
 impl Shared {
     /// For `threads` data threads and so many client connections.
     #[must_use]
-    pub fn new(published: Published, tls: Arc<ServerConfig>, threads: usize, max_connections: usize) -> Arc<Self> {
+    pub fn new(published: Published, tls: Configs, threads: usize, max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
             published,
             tls,
@@ -326,7 +328,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
             return;
         }
     };
-    let client = Client { peer, tls };
+    let client = Client { peer, tls, secured: None };
     let limits = worker.shared.published.load().snapshot.settings.client.clone();
     if tls {
         // A handshake is large; a connection without should not keep room for one.
@@ -346,10 +348,17 @@ async fn handshake(
     client: Client,
     limits: ClientLimits,
 ) {
-    let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
-    let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), acceptor.accept(stream))).await;
+    let secure = async {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let (secured, config) = Secured::begin(&worker, hello.client_hello().server_name())?;
+        Ok::<_, io::Error>((hello.into_stream(config).await?, secured))
+    };
+    let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), secure)).await;
     match accepted {
-        Ok(Ok(stream)) => connection::serve(worker, stream, place, client, limits).await,
+        Ok(Ok((stream, secured))) => {
+            let client = Client { secured: Some(Rc::new(secured)), ..client };
+            connection::serve(worker, stream, place, client, limits).await;
+        }
         Ok(Err(error)) => tracing::debug!(peer = %client.peer, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(peer = %client.peer, "a TLS handshake took too long"),
     }

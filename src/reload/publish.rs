@@ -71,7 +71,11 @@ fn carry_over(
         drain,
     };
     let units = service.versions.iter().enumerate().map(|version| units.of(wish(version))).collect();
-    Arc::new(ServiceState { cursor, units, own })
+    let asking = match before {
+        Some((before, state)) if before.tls.client == service.tls.client => Arc::clone(&state.asking),
+        _ => Arc::default(),
+    };
+    Arc::new(ServiceState { cursor, units, asking, own })
 }
 
 fn certificates(snapshot: &Snapshot, old: Option<&Live>) -> CertificateStore {

@@ -8,6 +8,7 @@ use rustls::Error;
 use rustls_pki_types::pem::{self, PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::resolver::VerifierError;
 use super::x509::X509Error;
 
 /// The most that a PEM file may hold, in bytes.
@@ -48,6 +49,9 @@ pub enum PemFileError {
     /// rustls does not take it.
     #[error("{0}")]
     Unsupported(#[source] Error),
+    /// They cannot be authorities.
+    #[error("{0}")]
+    Authorities(#[source] VerifierError),
     /// What is in the section is no certificate.
     #[error(transparent)]
     X509(#[from] X509Error),
@@ -68,6 +72,7 @@ impl PemFileError {
                 "decrypt it: `openssl pkey -in KEY -out PLAIN_KEY`, and let only tidegate's user read it"
             }
             Self::Unsupported(_) => "use an ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 bits or more) pair",
+            Self::Authorities(_) => "name a PEM file with the certificates of authorities",
             Self::X509(_) => "have the certificate made anew",
         }
     }

@@ -74,11 +74,13 @@ pub(crate) struct Compiled {
 
 pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
     let (http, https) = listeners(check, file);
+    let https_port = https_port(check, file, &https);
     let admin = file.admin.as_ref().and_then(|admin| admin_address(check, admin));
     let settings = Settings {
         http,
         https,
         certificates: file.tls.as_ref().and_then(|tls| tls.certificates.as_ref()).map(|folder| check.path(folder)),
+        https_port,
         fallback: match file.tls.as_ref().and_then(|tls| tls.fallback) {
             Some(FallbackFile::SelfSigned) => Fallback::SelfSigned,
             Some(FallbackFile::Refuse) | None => Fallback::Refuse,
@@ -143,6 +145,22 @@ fn listeners(check: &mut Check, file: &RootFile) -> (Box<[SocketAddr]>, Box<[Soc
         check.error(listen.span, "`listen` names no address", "write `listen: {http: \"127.0.0.1:8080\"}`");
     }
     (http, https)
+}
+
+/// Where clients are redirected to.
+fn https_port(check: &mut Check, file: &RootFile, https: &[SocketAddr]) -> Option<u16> {
+    let ports = || https.iter().map(SocketAddr::port);
+    let Some(named) = file.tls.as_ref().and_then(|tls| tls.port.as_ref()) else {
+        return ports().find(|port| *port == 443).or_else(|| ports().find(|port| *port != 0));
+    };
+    match u16::try_from(named.value) {
+        Ok(port @ 1..) if !https.is_empty() => Some(port),
+        Ok(1..) => None,
+        _ => {
+            check.error(named.span, format!("`port` is out of range: {}", named.value), "ports go from 1 to 65535");
+            None
+        }
+    }
 }
 
 /// Two listeners cannot share a port on overlapping addresses.

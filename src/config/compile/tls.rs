@@ -4,14 +4,29 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
-use crate::config::file::TlsFile;
+use crate::config::file::{ClientAuthFile, HstsFile, HstsForm, TlsFile};
 use crate::config::spanned::{OneOrMany, Spanned};
 use crate::model::certificate::Certificate;
-use crate::model::tls::ServiceTls;
+use crate::model::tls::{ClientAuth, ServiceTls};
 use crate::tls::pair::{Chain, Key, PairError, keys};
 use crate::tls::pem::{self, PemFileError};
+use crate::tls::resolver::verifier;
+
+/// The header's value.
+fn hsts(form: &HstsForm) -> Option<HeaderValue> {
+    let (age, subdomains, preload) = match form {
+        HstsForm::Short(age) => (age, false, false),
+        HstsForm::Long(HstsFile { max_age, subdomains, preload }) => (max_age, *subdomains, *preload),
+    };
+    let mut value = format!("max-age={}", age.0.as_secs());
+    value.push_str(if subdomains { "; includeSubDomains" } else { "" });
+    value.push_str(if preload { "; preload" } else { "" });
+    HeaderValue::try_from(value).ok()
+}
 
 type Paths = Option<OneOrMany<Spanned<String>>>;
 
@@ -19,7 +34,44 @@ impl Check {
     /// What the file says of TLS.
     pub(super) fn tls(&mut self, tls: Option<&Spanned<TlsFile>>) -> ServiceTls {
         let Some(tls) = tls else { return ServiceTls::default() };
-        ServiceTls { certificates: self.certificates(tls).into() }
+        ServiceTls {
+            certificates: self.certificates(tls).into(),
+            redirect: tls.redirect.as_ref().is_none_or(|redirect| redirect.value),
+            hsts: tls.hsts.as_ref().and_then(hsts),
+            client: self.client_auth(tls).map(Arc::new),
+        }
+    }
+
+    /// What clients have to show.
+    fn client_auth(&mut self, tls: &Spanned<TlsFile>) -> Option<ClientAuth> {
+        let Some(file) = &tls.client_ca else {
+            if let Some(auth) = &tls.client_auth {
+                let cure = "add `client_ca: PATH`, a PEM file of the authorities that sign them";
+                self.error(auth.span, "nobody is named who signs clients' certificates", cure);
+            }
+            return None;
+        };
+        let required = tls.client_auth.as_ref().is_none_or(|auth| auth.value == ClientAuthFile::Require);
+        if let Some(redirect) = tls.redirect.as_ref().filter(|redirect| required && !redirect.value) {
+            let cure = "take `redirect` out, or write `client_auth: optional`";
+            self.error(redirect.span, "over plain HTTP nobody can show a certificate", cure);
+        }
+        let path = self.dependency(file);
+        let authorities = pem::read(&path).and_then(|sections| match sections.certificates.is_empty() {
+            true => Err(PemFileError::NoSection("CERTIFICATE")),
+            false => Ok(ClientAuth { authorities: sections.certificates.into(), required }),
+        });
+        let usable = |auth: ClientAuth| match verifier(&auth) {
+            Ok(_) => Ok(auth),
+            Err(error) => Err(PemFileError::Authorities(error)),
+        };
+        match authorities.and_then(usable) {
+            Ok(auth) => Some(auth),
+            Err(error) => {
+                self.unusable("authority", file, &error);
+                None
+            }
+        }
     }
 
     /// The certificates, each with the key that it was made with.
@@ -27,11 +79,14 @@ impl Check {
         let list = |paths: &Paths| paths.as_ref().map(|paths| paths.as_slice().to_vec()).unwrap_or_default();
         let (certificates, keys) = (list(&tls.certificate), list(&tls.key));
         if certificates.is_empty() {
-            if !self.has_error_within(tls.span) {
-                let message = match keys.is_empty() {
-                    true => "`tls` names no pair",
-                    false => "`tls` names no certificate",
-                };
+            let asks =
+                tls.redirect.is_some() || tls.hsts.is_some() || tls.client_ca.is_some() || tls.client_auth.is_some();
+            let message = match keys.is_empty() {
+                true if asks => None,
+                true => Some("`tls` names no pair"),
+                false => Some("`tls` names no certificate"),
+            };
+            if let Some(message) = message.filter(|_| !self.has_error_within(tls.span)) {
                 self.no_pair(tls, message);
             }
             return Vec::new();

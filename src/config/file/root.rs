@@ -78,6 +78,9 @@ pub struct RootTlsFile {
     pub certificates: Option<Spanned<String>>,
     /// What clients get that name no server, or one without a certificate; `refuse` when left out.
     pub fallback: Option<FallbackFile>,
+    /// The port of HTTPS as clients see it, to which they are redirected; 443 or that of the first HTTPS listener when left out.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<Spanned<u64>>,
 }
 
 /// What clients get that name no server, or one without a certificate.

@@ -33,8 +33,13 @@ pub(crate) struct SiteBuilder {
 impl Site {
     /// With HTTPS as well.
     pub(crate) fn with_https() -> SiteBuilder {
+        Self::with_https_at(SocketAddr::from(([127, 0, 0, 2], 0)))
+    }
+
+    /// With HTTPS at a place of its own.
+    pub(crate) fn with_https_at(address: SocketAddr) -> SiteBuilder {
         let mut site = Self::new();
-        site.root = "listen: {http: 127.0.0.1:0, https: 127.0.0.2:0}\nthreads: 2\n".to_owned();
+        site.root = format!("listen: {{http: 127.0.0.1:0, https: \"{address}\"}}\nthreads: 2\n");
         site
     }
 
