@@ -39,6 +39,9 @@ use crate::reload::watch::{WatchSet, Watcher};
 use crate::telemetry::log::{self, Log, LogError};
 use crate::tls::resolver::{Configs, Resolver};
 
+/// How often the config is looked at although nothing has changed: certificates end.
+const TIME_GOES_ON: Duration = Duration::from_secs(60 * 60);
+
 /// How often old pictures are looked at while somebody still reads one.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -166,6 +169,7 @@ async fn follow(
     let mut watched = watched_now(reloader);
     let mut watcher = Watcher::new(watch_set(reloader));
     let mut old_pictures = false;
+    let mut hours = tokio::time::interval_at(tokio::time::Instant::now() + TIME_GOES_ON, TIME_GOES_ON);
     let Signals { end: ends, hangup } = signals;
     loop {
         let (mut answer, mut edited) = (None, None);
@@ -201,6 +205,7 @@ async fn follow(
                 containers.look(reloader);
                 continue;
             }
+            _ = hours.tick() => tracing::debug!("an hour has passed"),
             () = tokio::time::sleep(SWEEP), if old_pictures => {
                 old_pictures = reloader.sweep();
                 continue;

@@ -18,7 +18,7 @@ use crate::admin::server::{AdminPort, serve_port, serve_socket};
 use crate::admin::socket::AdminSocket;
 use crate::control::commands::WakeError;
 use crate::control::status::{Rejected, StartsStatus, Status};
-use crate::control::{commands, report};
+use crate::control::{certificates, commands, report};
 use crate::lifecycle::keeper::CommandError;
 use crate::lifecycle::provider::docker::{DockerProvider, EngineState};
 use crate::lifecycle::turns::{Turns, TurnsReading};
@@ -79,11 +79,16 @@ impl Doors {
 }
 
 fn router(facts: &Facts) -> Router {
-    let [for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake, for_restart] =
+    let [for_certificates, for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake, for_restart] =
         std::array::from_fn(|_| facts.clone());
     Router::new()
         .get("/status", move |_| {
             let answer = Response::json(&for_status.status());
+            async move { answer }
+        })
+        .get("/certificates", move |_| {
+            let live = for_certificates.shared.published.load();
+            let answer = Response::json(&certificates::all(&live.snapshot, SystemTime::now()));
             async move { answer }
         })
         .get("/metrics", move |_| {
@@ -157,6 +162,7 @@ impl Facts {
                 let TurnsReading { most: max, taken: now, waiting } = self.turns.reading();
                 StartsStatus { max, now, waiting }
             },
+            certificates: certificates::needing_care(&live.snapshot, SystemTime::now()),
             connections: totals.connections_open,
             tunnels: totals.tunnels_open,
             ..report::status(&live, self.started_at)
@@ -181,6 +187,7 @@ impl Facts {
             },
             proxy: self.shared.counters.total(),
             access_lines_dropped: live.access.as_ref().map_or(0, |access| access.dropped()),
+            certificates: certificates::readings(&live.snapshot),
             services: report::services(&live),
             states: &State::NAMES,
         }

@@ -1,5 +1,6 @@
 //! The command line: one verb per file.
 
+pub mod cert;
 pub mod check;
 pub mod demo;
 pub mod explain;
@@ -50,6 +51,7 @@ Every verb has more to say: tidegate help serve";
 enum Verb {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Cert(cert::CertArgs),
     Explain(explain::ExplainArgs),
     Status(status::StatusArgs),
     Sleep(sleep::SleepArgs),
@@ -78,6 +80,7 @@ pub fn run() -> ExitCode {
             let in_force = |version: &str| running.as_ref()?.identity(version);
             check::run(&args, &in_force, &mut out, colour).map_err(Into::into)
         }
+        Verb::Cert(args) => cert::run(&args, &socket(&args.root()), &mut out),
         Verb::Explain(args) => explain::run(&args, &mut out),
         Verb::Status(args) => status::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
         Verb::Sleep(args) => sleep::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,7 @@
 //! The use cases behind the command line and the admin API.
 
 pub mod build;
+pub mod certificates;
 pub mod commands;
 pub mod explain;
 pub mod report;

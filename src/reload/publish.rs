@@ -85,17 +85,7 @@ fn certificates(snapshot: &Snapshot, old: Option<&Live>) -> CertificateStore {
         // Once made it stays, also where the base domain changes: it is for nobody anyway.
         Fallback::SelfSigned => fallback.or_else(|| self_signed(&snapshot.settings.base_domain)),
     };
-    let now = SystemTime::now();
-    let mut store = CertificateStore::new(Arc::clone(&snapshot.certificates), fallback);
-    for service in snapshot.services.iter().filter(|service| !service.tls.certificates.is_empty()) {
-        let routed = service.routes.iter().map(|route| route.host.clone());
-        for host in snapshot.own_hosts(service).chain(routed) {
-            for certificate in &service.tls.certificates {
-                store.insert(&host, certificate, now);
-            }
-        }
-    }
-    store
+    CertificateStore::of(snapshot, fallback, SystemTime::now())
 }
 
 fn self_signed(base_domain: &str) -> Option<Arc<Certificate>> {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::model::certificate::Certificate;
 use crate::model::certificates::{Choices, Names};
 use crate::model::host::HostPattern;
+use crate::model::snapshot::Snapshot;
 
 /// The certificates in force.
 #[derive(Debug, Default)]
@@ -21,15 +22,24 @@ pub struct CertificateStore {
 }
 
 impl CertificateStore {
-    /// With the certificates of folders, and one for names that nobody has one for.
+    /// What services' files name and what is in folders, and one for names that nobody has one for.
     #[must_use]
-    pub fn new(found: Arc<Names>, fallback: Option<Arc<Certificate>>) -> Self {
-        Self { found, fallback, ..Self::default() }
+    pub fn of(snapshot: &Snapshot, fallback: Option<Arc<Certificate>>, now: SystemTime) -> Self {
+        let mut store = Self { found: Arc::clone(&snapshot.certificates), fallback, ..Self::default() };
+        for service in snapshot.services.iter().filter(|service| !service.tls.certificates.is_empty()) {
+            let routed = service.routes.iter().map(|route| route.host.clone());
+            for host in snapshot.own_hosts(service).chain(routed) {
+                for certificate in &service.tls.certificates {
+                    store.insert(&host, certificate, now);
+                }
+            }
+        }
+        store
     }
 
     /// Serves a service's host, or all hosts one label below it, with a pair that its file names. If the pair is not for that host,
     /// it is better than none.
-    pub fn insert(&mut self, host: &HostPattern, certificate: &Arc<Certificate>, now: SystemTime) {
+    fn insert(&mut self, host: &HostPattern, certificate: &Arc<Certificate>, now: SystemTime) {
         let names = if certificate.covers(host) { &mut self.named } else { &mut self.amiss };
         names.add(host, certificate, now);
     }

@@ -42,6 +42,7 @@ mod splitting;
 mod sticky;
 mod support;
 mod tls_choice;
+mod tls_expiry;
 mod tls_policy;
 mod tls_renewal;
 mod tunnel;
