@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::level_filters::LevelFilter;
 
 use self::containers::Containers;
@@ -37,6 +37,8 @@ use crate::proxy::threads::{DataThreads, Mailboxes, Shared};
 use crate::reload::reloader::{FirstLoad, ListenError, Reloader, StartError};
 use crate::reload::watch::{WatchSet, Watcher};
 use crate::telemetry::log::{self, Log, LogError};
+use crate::tls::acme::{self, Troubles, Wanted};
+use crate::tls::challenge::Challenges;
 use crate::tls::resolver::{Configs, Resolver};
 
 /// How often the config is looked at although nothing has changed: certificates end.
@@ -103,7 +105,11 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let turns = Turns::new(settings.max_starts);
     let mut reloader = first.publish(Units::new(providers, turns.clone(), threads), threads)?;
     let published = reloader.published().clone();
-    let tls = Configs::new(Arc::new(certificates(&published)))?;
+    let challenges = Arc::new(Challenges::default());
+    let tls = Configs::new(Arc::new(certificates(&published)), Arc::clone(&challenges))?;
+    let (asking, asked) = watch::channel(wanted(&published));
+    let troubles = Troubles::default();
+    tokio::task::spawn_local(acme::keep(asked, challenges, Rc::clone(&troubles)));
     let places = settings.max_connections.unwrap_or_else(limits::connections);
     let shared = Shared::new(published.clone(), tls, threads, places);
     let data = DataThreads::start(&shared)?;
@@ -124,6 +130,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         shared,
         listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
+        troubles,
         orders,
         cut_at: Rc::clone(&cut_at),
     };
@@ -131,7 +138,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
     tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
     let containers = Containers::new(docker);
-    let ended = follow(&mut reloader, containers, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
+    let ended = follow(&mut reloader, containers, (&data.mailboxes(), &asking), &mut signals, &mut ordered, &log).await;
     // Who asks for something from now on is told that it is too late.
     drop(ordered);
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
@@ -160,7 +167,7 @@ fn owner(root: &Path, settings: &Settings) -> String {
 async fn follow(
     reloader: &mut Reloader,
     mut containers: Containers,
-    data: &Mailboxes,
+    (data, asking): (&Mailboxes, &watch::Sender<Arc<Wanted>>),
     signals: &mut Signals,
     ordered: &mut mpsc::Receiver<Order>,
     log: &Log,
@@ -214,6 +221,8 @@ async fn follow(
         let changed = reloader.reload(edited.as_ref());
         if changed {
             data.look();
+            let wanted = wanted(reloader.published());
+            asking.send_if_modified(|before| wanted != std::mem::replace(before, Arc::clone(&wanted)));
             containers.edited();
         }
         old_pictures = reloader.sweep();
@@ -235,6 +244,12 @@ fn watch_set(reloader: &Reloader) -> WatchSet {
     let paths = reloader.watched().iter();
     let set = paths.fold(WatchSet::new(), |set, path| if path.is_dir() { set.folder(path) } else { set.file(path) });
     reloader.watched_all_in().iter().fold(set, WatchSet::all_in)
+}
+
+/// The names that want a certificate.
+fn wanted(published: &Published) -> Arc<Wanted> {
+    let live = published.load();
+    Wanted::of(&live.snapshot, &live.certificates)
 }
 
 /// Which certificate a TLS client gets: of what is in force at that moment.

@@ -29,6 +29,7 @@ use crate::proxy::threads::Shared;
 use crate::reload::standing::Standing;
 use crate::telemetry::metrics::{self, ConfigReading, Reading, StartsReading};
 use crate::telemetry::timestamp::Timestamp;
+use crate::tls::acme::Troubles;
 
 /// Socket and port, bound and not yet served.
 pub(super) struct Doors {
@@ -47,6 +48,8 @@ pub(super) struct Facts {
     pub(super) shared: Arc<Shared>,
     pub(super) listening: Rc<RefCell<ListeningPorts>>,
     pub(super) standing: Rc<RefCell<Standing>>,
+    /// Certificates that could not be had.
+    pub(super) troubles: Troubles,
     pub(super) orders: mpsc::Sender<Order>,
     /// Once tidegate was told to end: when what is not over then is cut.
     pub(super) cut_at: Rc<Cell<Option<Instant>>>,
@@ -156,7 +159,16 @@ impl Facts {
             listen: self.listening.borrow().urls(),
             ending: self.cut_at.get().is_some(),
             cut_in: self.cut_at.get().map(|at| at.saturating_duration_since(Instant::now()).as_secs() + 1),
-            notices: warnings.chain(waiting).chain(polls).chain(engine).collect(),
+            notices: self
+                .troubles
+                .borrow()
+                .values()
+                .cloned()
+                .chain(warnings)
+                .chain(waiting)
+                .chain(polls)
+                .chain(engine)
+                .collect(),
             threads: self.threads,
             starts: {
                 let TurnsReading { most: max, taken: now, waiting } = self.turns.reading();

@@ -24,8 +24,11 @@ use crate::config::compile::{Check, Defaults, InForce, settings};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::RootFile;
 use crate::config::source::Source;
+use crate::model::acme::is_internal;
+use crate::model::host::HostPattern;
 use crate::model::name::ServiceName;
 use crate::model::service::Service;
+use crate::model::settings::Settings;
 use crate::model::snapshot::Snapshot;
 use crate::model::version::Backend;
 
@@ -88,7 +91,8 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
     // With errors in tidegate.yaml the services are checked all the same, as far as it can be understood.
     let compiled = settings::settings(&mut check, &file.unwrap_or_default());
     let files = service_files(&mut check, &compiled.services, compiled.services_at);
-    let folders: Vec<PathBuf> = compiled.settings.certificates.iter().cloned().collect();
+    let folders: Vec<PathBuf> =
+        compiled.settings.certificates.iter().cloned().chain([compiled.settings.acme.certificates()]).collect();
     let pairs = pairs(&mut check, &compiled, &folders, previous);
     let mut of_root = check.found;
     of_root.sort_by_key(|diagnostic| diagnostic.primary.span);
@@ -105,6 +109,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
     of_root.extend(mounts::warnings(&read.watch));
     of_root.extend(pairs.warnings());
     of_root.extend(read.certificate_warnings(&services, &pairs));
+    of_root.extend(read.acme_warnings(&services, &compiled.settings, &pairs));
     let broken_root = of_root.iter().any(Diagnostic::is_error);
     of_root.extend(read.diagnostics());
     if broken_root {
@@ -274,6 +279,49 @@ impl Services {
                             tidegate.yaml; clients refuse this one";
                 found.push(Diagnostic::warning(message, claims::label(form, Some(index))).help(cure));
             }
+        }
+        found
+    }
+
+    /// Hosts that no authority can sign for, as things are.
+    fn acme_warnings(&self, services: &[Arc<Service>], settings: &Settings, pairs: &Pairs) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let asking = || services.iter().filter(|service| service.tls.acme);
+        for service in asking() {
+            let Some(form) = self.entries.get(&service.name).and_then(|entry| entry.good.as_ref()) else { continue };
+            for (index, route) in service.routes.iter().enumerate() {
+                let (message, cure) = match &route.host {
+                    host if pairs.names().covers(host) || service.tls.certificates.iter().any(|it| it.covers(host)) => {
+                        continue;
+                    }
+                    HostPattern::Wildcard(_) => (
+                        format!(
+                            "no certificate is had for `{}`: authorities sign wildcards by dns-01 alone",
+                            route.host
+                        ),
+                        "dns-01 is not supported yet: name the hosts one by one, or have the certificate made by another \
+                         client, into the folder of `tls: {certificates: ...}` in tidegate.yaml",
+                    ),
+                    HostPattern::Exact(host) if settings.acme.is_public() && is_internal(host) => (
+                        format!("no certificate is had for `{host}`: no public authority signs internal names"),
+                        "take it out, or name an authority of your own: `acme: {directory: URL}` in tidegate.yaml",
+                    ),
+                    HostPattern::Exact(_) => continue,
+                };
+                found.push(Diagnostic::warning(message, claims::label(form, Some(index))).help(cure));
+            }
+        }
+        let port = |addresses: &[std::net::SocketAddr], port| addresses.iter().any(|address| address.port() == port);
+        let reachable = port(&settings.http, 80) || port(&settings.https, 443);
+        if let Some(first) = asking().next()
+            && settings.acme.is_public()
+            && !reachable
+            && let Some(entry) = self.entries.get(&first.name)
+        {
+            let message = "authorities come to port 80 or 443, and neither is listened on";
+            let cure = "write `listen: {http: \"0.0.0.0:80\", https: \"0.0.0.0:443\"}` in tidegate.yaml, or see that these ports lead \
+                        to tidegate's";
+            found.push(Diagnostic::warning(message, Label::file(&entry.file.path)).help(cure));
         }
         found
     }

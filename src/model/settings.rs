@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::acme::Acme;
 use super::tls::Fallback;
 
 /// The default ports for process instances: below Linux's ephemeral range, which begins at 32768.
@@ -123,6 +124,8 @@ pub struct Settings {
     pub http: Box<[SocketAddr]>,
     /// Addresses for HTTPS.
     pub https: Box<[SocketAddr]>,
+    /// Where certificates are had by asking.
+    pub acme: Acme,
     /// A folder of certificates and keys.
     pub certificates: Option<PathBuf>,
     /// The port of HTTPS as clients see it; `None` where there is no HTTPS, or no port that is known beforehand.

@@ -31,6 +31,8 @@ pub struct ClientAuth {
 pub struct ServiceTls {
     /// The pairs that its file names.
     pub certificates: Box<[Arc<Certificate>]>,
+    /// Whether certificates for its hosts are had by asking (ACME).
+    pub acme: bool,
     /// Whether plain HTTP is answered by a redirect, where HTTPS is to be had. On by default.
     pub redirect: bool,
     /// `Strict-Transport-Security`.
@@ -41,7 +43,7 @@ pub struct ServiceTls {
 
 impl Default for ServiceTls {
     fn default() -> Self {
-        Self { certificates: Box::default(), redirect: true, hsts: None, client: None }
+        Self { certificates: Box::default(), acme: false, redirect: true, hsts: None, client: None }
     }
 }
 
@@ -49,11 +51,11 @@ impl ServiceTls {
     /// Whether `other` asks for the same.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
-        let Self { certificates, redirect, hsts, client } = self;
+        let Self { certificates, acme, redirect, hsts, client } = self;
         let same = |(one, other): (&Arc<Certificate>, &Arc<Certificate>)| one.is_same_as(other);
         certificates.len() == other.certificates.len()
             && certificates.iter().zip(&other.certificates).all(same)
-            && (redirect, hsts, client) == (&other.redirect, &other.hsts, &other.client)
+            && (acme, redirect, hsts, client) == (&other.acme, &other.redirect, &other.hsts, &other.client)
     }
 
     /// Whether only clients with a certificate are served.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{CONNECTION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::request::Parts;
@@ -128,6 +129,12 @@ impl Handler {
                 }
             };
             let Decided { head, index, choice, strip } = match decided {
+                Step::Proof(text) => {
+                    if let Some(incoming) = incoming.take() {
+                        self.discard(incoming);
+                    }
+                    return Ok(answer::proof(&text));
+                }
                 Step::Forward(decided) => decided,
                 Step::Redirect(status, location) => {
                     if let Some(incoming) = incoming.take() {
@@ -216,6 +223,11 @@ impl Handler {
         let (host, forwarded) = host::of_request(authority).ok_or(ProxyError::BadHost)?;
         let head = Head { parts, host, forwarded, path: path::normalise(target), client, trusted };
         exchange.unrouted(Unrouted::UnknownHost);
+        if let Some(token) = head.path.strip_prefix(CHALLENGES)
+            && let Some(text) = self.worker.shared.tls.challenges().text_of(token)
+        {
+            return Ok(Step::Proof(text));
+        }
         let found = snapshot.route(&head.host, &head.path, client).ok_or(ProxyError::NoService)?;
         let index = found.target.service();
         let (service, state) = (&snapshot.services[index], &live.services[index]);
@@ -290,6 +302,8 @@ impl Handler {
 }
 
 enum Step<'r> {
+    /// What an authority wants to see.
+    Proof(Arc<str>),
     Redirect(StatusCode, String),
     Forward(Decided<'r>),
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_rustls::LazyConfigAcceptor;
@@ -21,6 +22,7 @@ use super::worker::{Stage, Worker};
 use crate::live::Published;
 use crate::model::settings::ClientLimits;
 use crate::telemetry::counters::ProxyCounters;
+use crate::tls::challenge::ACME_TLS;
 use crate::tls::resolver::Configs;
 
 /// How long whoever connects in the last moment of a drain may take.
@@ -350,12 +352,22 @@ async fn handshake(
 ) {
     let secure = async {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let (secured, config) = Secured::begin(&worker, hello.client_hello().server_name())?;
-        Ok::<_, io::Error>((hello.into_stream(config).await?, secured))
+        let asked = hello.client_hello();
+        if asked.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == ACME_TLS)) {
+            // The handshake is all that an authority wants to see.
+            let shown = asked.server_name().and_then(|name| worker.shared.tls.challenges().config_of(name));
+            let shown = shown.ok_or_else(|| io::Error::other("nobody has asked for a certificate for that name"))?;
+            let mut stream = hello.into_stream(shown).await?;
+            stream.shutdown().await?;
+            return Ok(None);
+        }
+        let (secured, config) = Secured::begin(&worker, asked.server_name())?;
+        Ok::<_, io::Error>(Some((hello.into_stream(config).await?, secured)))
     };
     let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), secure)).await;
     match accepted {
-        Ok(Ok((stream, secured))) => {
+        Ok(Ok(None)) => tracing::info!(peer = %client.peer, "an authority has looked at a challenge"),
+        Ok(Ok(Some((stream, secured)))) => {
             let client = Client { secured: Some(Rc::new(secured)), ..client };
             connection::serve(worker, stream, place, client, limits).await;
         }

@@ -1,5 +1,7 @@
 //! Certificates and keys: read, paired, picked by server name.
 
+pub mod acme;
+pub mod challenge;
 pub mod pair;
 pub mod pem;
 pub mod resolver;

@@ -11,6 +11,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SignatureScheme};
 
+use super::challenge::Challenges;
 use crate::model::host;
 use crate::model::tls::ClientAuth;
 
@@ -74,6 +75,8 @@ pub struct Configs {
     resolver: Arc<dyn ResolvesServerCert>,
     /// With everybody else.
     plain: Arc<ServerConfig>,
+    /// With authorities that want to see something.
+    challenges: Arc<Challenges>,
 }
 
 /// How TLS is spoken for one service that asks for certificates, from the first handshake on. The keys of its tickets are its own: who
@@ -85,9 +88,15 @@ impl Configs {
     ///
     /// # Errors
     /// The system has no random numbers for tickets.
-    pub fn new(resolver: Arc<dyn ResolvesServerCert>) -> Result<Self, rustls::Error> {
+    pub fn new(resolver: Arc<dyn ResolvesServerCert>, challenges: Arc<Challenges>) -> Result<Self, rustls::Error> {
         let plain = server_config(Arc::clone(&resolver), WebPkiClientVerifier::no_client_auth())?;
-        Ok(Self { resolver, plain })
+        Ok(Self { resolver, plain, challenges })
+    }
+
+    /// What authorities are shown.
+    #[must_use]
+    pub fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     /// For those who are asked nothing.

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file per story.
 #![expect(clippy::print_stderr, reason = "tests")]
 
+mod acme;
 mod admin;
 mod check;
 mod connects;

@@ -3,16 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use http::Uri;
 use ipnet::IpNet;
 
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::{
-    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, FallbackFile, ListenFile, LogFormatFile,
-    LogLevelFile, MAX_STARTS, ReachFile, RootFile, Time, Word,
+    AcmeFile, BytesOrOff, ChallengeFile, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, FallbackFile,
+    ListenFile, LogFormatFile, LogLevelFile, MAX_STARTS, ReachFile, RootFile, Time, Word,
 };
 use crate::config::source::Span;
 use crate::config::spanned::{OneOrMany, Spanned};
+use crate::model::acme::{Acme, Challenge, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 use crate::model::host::HostPattern;
 use crate::model::policy::{Timeouts, WaitingPage};
 use crate::model::settings::{
@@ -79,6 +81,7 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
     let settings = Settings {
         http,
         https,
+        acme: acme(check, file.acme.as_ref()),
         certificates: file.tls.as_ref().and_then(|tls| tls.certificates.as_ref()).map(|folder| check.path(folder)),
         https_port,
         fallback: match file.tls.as_ref().and_then(|tls| tls.fallback) {
@@ -145,6 +148,47 @@ fn listeners(check: &mut Check, file: &RootFile) -> (Box<[SocketAddr]>, Box<[Soc
         check.error(listen.span, "`listen` names no address", "write `listen: {http: \"127.0.0.1:8080\"}`");
     }
     (http, https)
+}
+
+/// Of whom certificates are had.
+fn acme(check: &mut Check, file: Option<&AcmeFile>) -> Acme {
+    let default = AcmeFile::default();
+    let file = file.unwrap_or(&default);
+    let contact = file.contact.as_ref().and_then(|contact| {
+        let address = contact.strip_prefix("mailto:").unwrap_or(contact);
+        let good = address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'));
+        if !good || address.contains(char::is_whitespace) {
+            let cure = "write one like `admin@example.com`, or take it out";
+            check.error(contact.span, format!("`{}` is no mail address", contact.value), cure);
+            return None;
+        }
+        Some(format!("mailto:{address}").into())
+    });
+    let directory = match file.directory.as_ref() {
+        None => LETS_ENCRYPT.into(),
+        Some(directory) => match directory.as_str() {
+            "letsencrypt" => LETS_ENCRYPT.into(),
+            "letsencrypt-staging" => LETS_ENCRYPT_STAGING.into(),
+            url if url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) && url.parse::<Uri>().is_ok() => {
+                url.into()
+            }
+            other => {
+                let cure = "write `letsencrypt`, `letsencrypt-staging`, or the `https://` URL of its directory";
+                check.error(directory.span, format!("`{other}` is no directory of an authority"), cure);
+                LETS_ENCRYPT.into()
+            }
+        },
+    };
+    Acme {
+        contact,
+        directory,
+        ca_root: file.ca_root.as_ref().map(|path| check.path(path)),
+        folder: check.path(file.folder.as_ref().map_or("acme", |folder| folder.as_str())),
+        challenge: file.challenge.map(|challenge| match challenge {
+            ChallengeFile::Http01 => Challenge::Http01,
+            ChallengeFile::TlsAlpn01 => Challenge::TlsAlpn01,
+        }),
+    }
 }
 
 /// Where clients are redirected to.

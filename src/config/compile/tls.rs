@@ -36,6 +36,7 @@ impl Check {
         let Some(tls) = tls else { return ServiceTls::default() };
         ServiceTls {
             certificates: self.certificates(tls).into(),
+            acme: tls.acme,
             redirect: tls.redirect.as_ref().is_none_or(|redirect| redirect.value),
             hsts: tls.hsts.as_ref().and_then(hsts),
             client: self.client_auth(tls).map(Arc::new),
@@ -79,8 +80,11 @@ impl Check {
         let list = |paths: &Paths| paths.as_ref().map(|paths| paths.as_slice().to_vec()).unwrap_or_default();
         let (certificates, keys) = (list(&tls.certificate), list(&tls.key));
         if certificates.is_empty() {
-            let asks =
-                tls.redirect.is_some() || tls.hsts.is_some() || tls.client_ca.is_some() || tls.client_auth.is_some();
+            let asks = tls.acme
+                || tls.redirect.is_some()
+                || tls.hsts.is_some()
+                || tls.client_ca.is_some()
+                || tls.client_auth.is_some();
             let message = match keys.is_empty() {
                 true if asks => None,
                 true => Some("`tls` names no pair"),

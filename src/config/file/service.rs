@@ -71,6 +71,8 @@ pub struct TlsFile {
     pub certificate: Option<OneOrMany<Spanned<String>>>,
     /// The private key, or several in any order; the certificate's own file when left out.
     pub key: Option<OneOrMany<Spanned<String>>>,
+    /// Whether certificates for its hosts are had by asking (ACME), and renewed; `acme` in tidegate.yaml says of whom. Off when left out.
+    pub acme: bool,
     /// Whether plain HTTP is answered by a redirect to HTTPS (308), where there is a certificate for the host and a listener for HTTPS;
     /// `true` when left out.
     pub redirect: Option<Spanned<bool>>,
