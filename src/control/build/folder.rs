@@ -73,7 +73,8 @@ impl FolderTree {
     /// Sends what is in `context`.
     pub(super) fn pack(&self, context: &Path, packer: &mut Packer<'_, impl Write>) -> Result<(), PackError> {
         let unreadable = |source| PackError::Read { path: context.to_owned(), source };
-        let root = self.within(context).map_err(unreadable)?.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
+        let root =
+            self.within(context).map_err(unreadable)?.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
         // Of each open folder, its path in the context and what is still to be looked at. Not by recursion: folders can be as deep as
         // paths are long.
         let mut open = vec![(PathBuf::new(), list(&root)?.into_iter())];

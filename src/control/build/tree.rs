@@ -62,9 +62,9 @@ impl Tree {
 pub(super) fn is_dockerfile(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     !name.ends_with(".dockerignore")
-        && ["dockerfile", "containerfile"].iter().any(|word| {
-            name == *word || name.starts_with(&format!("{word}.")) || name.ends_with(&format!(".{word}"))
-        })
+        && ["dockerfile", "containerfile"]
+            .iter()
+            .any(|word| name == *word || name.starts_with(&format!("{word}.")) || name.ends_with(&format!(".{word}")))
 }
 
 /// A path below a root, without `.`; `None` for one that could lead out.
@@ -81,9 +81,14 @@ mod tests {
 
     #[test]
     fn paths_stay_below() {
-        for (path, wanted) in
-            [("a/b", Some("a/b")), ("./a//b/", Some("a/b")), (".", Some("")), ("../a", None), ("a/../b", None), ("/a", None)]
-        {
+        for (path, wanted) in [
+            ("a/b", Some("a/b")),
+            ("./a//b/", Some("a/b")),
+            (".", Some("")),
+            ("../a", None),
+            ("a/../b", None),
+            ("/a", None),
+        ] {
             assert_eq!(below(Path::new(path)), wanted.map(PathBuf::from), "{path}");
         }
     }

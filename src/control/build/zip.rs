@@ -11,10 +11,10 @@ use std::path::{Component, Path, PathBuf};
 
 use zip::ZipArchive;
 
-use super::pack::{Attributes, PackError, Packer};
-use super::tree::{Found, is_dockerfile};
 pub use self::error::ZipError;
 use self::links::{Place, resolve};
+use super::pack::{Attributes, PackError, Packer};
+use super::tree::{Found, is_dockerfile};
 
 /// The most entries.
 const MOST_ENTRIES: u64 = 200_000;
@@ -57,8 +57,13 @@ struct Entry {
 #[derive(Debug)]
 enum Kind {
     Folder,
-    File { index: usize, size: u64 },
-    Link { target: PathBuf },
+    File {
+        index: usize,
+        size: u64,
+    },
+    Link {
+        target: PathBuf,
+    },
     /// A device or the like.
     Other,
 }

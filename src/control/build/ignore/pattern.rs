@@ -18,7 +18,10 @@ enum Token {
     /// `**` at the end: anything.
     Rest,
     /// `[a-z]`, `[^a-z]`.
-    Class { ranges: Vec<(char, char)>, not: bool },
+    Class {
+        ranges: Vec<(char, char)>,
+        not: bool,
+    },
 }
 
 impl Pattern {
