@@ -9,6 +9,7 @@ mod claims;
 pub mod compile;
 pub mod decode;
 pub mod diagnostic;
+pub mod edit;
 pub mod file;
 pub mod load;
 pub mod source;

@@ -26,6 +26,21 @@ pub struct Node {
     pub span: Span,
     /// What it is.
     pub kind: Kind,
+    /// How it is written, for those who edit the text.
+    pub written: Written,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// As a plain or quoted scalar, or in brackets.
+    Inline,
+    /// As lines below each other: a block of entries or of text.
+    Block,
+    /// Not at all: nothing stands after the colon.
+    Nothing,
+    /// As an alias (`*name`), at this place.
+    Alias(Span),
 }
 
 /// What a value is.
@@ -112,6 +127,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Box<Diagnostic>> {
         id: 0,
         span: empty,
         kind: Kind::Scalar(Scalar { text: "".into(), value: Value::Null }),
+        written: Written::Nothing,
     }))
 }
 

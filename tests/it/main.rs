@@ -6,6 +6,7 @@ mod check;
 mod connects;
 mod demo;
 mod docker_image;
+mod docker_provider;
 mod explain;
 mod hold;
 mod hook;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use granit_parser::{Event, ScalarStyle, StructureStyle};
 
-use super::{Kind, MAX_DEPTH, Node, Scalar, Value, resolve};
+use super::{Kind, MAX_DEPTH, Node, Scalar, Value, Written, resolve};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::source::{MAX_BYTES, Source, Span};
 
@@ -67,7 +67,12 @@ impl<'a> Builder<'a> {
                 self.spend(1, text.len(), span)?;
                 let length = text.len();
                 let scalar = Scalar { text: text.into_owned().into_boxed_str(), value };
-                let node = Node { id: self.last_id(), span, kind: Kind::Scalar(scalar) };
+                let written = match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => Written::Block,
+                    ScalarStyle::Plain if span.start == span.end => Written::Nothing,
+                    _ => Written::Inline,
+                };
+                let node = Node { id: self.last_id(), span, kind: Kind::Scalar(scalar), written };
                 if anchor != 0 {
                     self.anchors.insert(anchor, Anchored { node: node.clone(), nodes: 1, text: length, depth: 0 });
                 }
@@ -117,7 +122,8 @@ impl<'a> Builder<'a> {
         // A block's end event lies after all the blank space that follows; its last value is what people call its end.
         let end = if open.style == StructureStyle::Flow { end.end } else { last.unwrap_or(open.start.end) };
         let span = Span { start: open.start.start, end: end.max(open.start.start) };
-        let node = Node { id: u32::try_from(open.nodes_before + 1).unwrap_or(u32::MAX), span, kind };
+        let written = if open.style == StructureStyle::Flow { Written::Inline } else { Written::Block };
+        let node = Node { id: u32::try_from(open.nodes_before + 1).unwrap_or(u32::MAX), span, kind, written };
         if open.anchor != 0 {
             let anchored = Anchored {
                 node: node.clone(),
@@ -137,7 +143,7 @@ impl<'a> Builder<'a> {
         self.check_depth(depth, span)?;
         let mut id = self.nodes;
         self.spend(nodes, text, span)?;
-        let mut node = self.anchors[&anchor].node.clone();
+        let mut node = Node { written: Written::Alias(span), ..self.anchors[&anchor].node.clone() };
         renumber(&mut node, &mut id);
         self.put(node, depth, span)
     }

@@ -9,7 +9,7 @@ use super::skip;
 
 /// The engine of DOCKER_HOST, or the one of this host. `None`, and a line that says so, where none answers.
 pub(crate) async fn engine() -> Option<Docker> {
-    let engine = Engine::new(None).expect("an address");
+    let engine = Engine::new(None);
     match engine.client().await {
         Ok(docker) => Some(docker),
         Err(error) => {
@@ -68,7 +68,7 @@ impl Drop for Images {
         let removing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let Ok(docker) = Engine::new(None).expect("an address").client().await else { return };
+                let Ok(docker) = Engine::new(None).client().await else { return };
                 for name in names {
                     let options = RemoveImageOptionsBuilder::default().force(true).build();
                     drop(docker.remove_image(&name, Some(options), None).await);

@@ -2,6 +2,7 @@
 //! socket that does what the test says, a [`raw::Raw`] speaks bytes.
 
 pub(crate) mod backend;
+pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod front;
 pub(crate) mod ledger;

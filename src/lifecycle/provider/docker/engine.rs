@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use super::engine_error::EngineError;
-use super::host::Host;
+use super::host::{Host, HostError};
 use super::transport::Transport;
 
 /// How long the engine may take to begin an answer, where nothing else is said.
@@ -21,19 +21,21 @@ pub struct Engine {
 
 struct Shared {
     name: Box<str>,
-    transport: Arc<Transport>,
+    transport: Result<Arc<Transport>, Arc<HostError>>,
     // Held for a clone.
     client: Mutex<Option<Docker>>,
 }
 
 impl Engine {
-    /// The engine that `configured` names, else DOCKER_HOST, else the one at `/var/run/docker.sock`. Nothing is asked of it yet.
-    ///
-    /// # Errors
-    /// When an address is not understood, or the files for TLS cannot be used.
-    pub fn new(configured: Option<&str>) -> Result<Self, EngineError> {
-        let Host { name, target } = Host::find(configured)?;
-        Ok(Self { shared: Arc::new(Shared { name, transport: Transport::new(target), client: Mutex::default() }) })
+    /// The engine that `configured` names, else DOCKER_HOST, else the one at `/var/run/docker.sock`. Nothing is asked of it yet; an
+    /// address that is not understood is an error of whoever asks it something.
+    #[must_use]
+    pub fn new(configured: Option<&str>) -> Self {
+        let (name, transport) = match Host::find(configured) {
+            Ok(Host { name, target }) => (name, Ok(Transport::new(target))),
+            Err(error) => ("nowhere".into(), Err(Arc::new(error))),
+        };
+        Self { shared: Arc::new(Shared { name, transport, client: Mutex::default() }) }
     }
 
     /// Where it is, for people.
@@ -59,7 +61,7 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be reached.
     pub async fn negotiate(&self) -> Result<Docker, EngineError> {
-        let transport = Arc::clone(&self.shared.transport);
+        let transport = self.shared.transport.clone()?;
         let send = move |request| Arc::clone(&transport).send(request);
         let client =
             Docker::connect_with_custom_transport(send, Some("http://docker"), TIMEOUT.as_secs(), API_DEFAULT_VERSION);
@@ -93,10 +95,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_answer_is_named_with_a_cure() {
-        let engine = Engine::new(Some("unix:///nowhere/docker.sock")).expect("an address");
+        let engine = Engine::new(Some("unix:///nowhere/docker.sock"));
         let error = engine.client().await.expect_err("nobody listens");
         assert!(error.is_away() && error.to_string().contains("is Docker running?"), "{error}");
         assert!(error.to_string().contains("unix:///nowhere/docker.sock"), "{error}");
+        let error = Engine::new(Some("ssh://there")).client().await.expect_err("no such way");
+        assert!(error.to_string().contains("`ssh://there`"), "{error}");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use bollard::errors::Error;
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
@@ -14,7 +15,7 @@ use super::host::HostError;
 pub enum EngineError {
     /// It is not known where it is.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Host(#[from] Arc<HostError>),
     /// Nobody answers there.
     #[error(
         "cannot reach the Docker engine at {host}: {source}; is Docker running? (`systemctl start docker`; where it is elsewhere, `docker: {{host: ...}}` in tidegate.yaml or DOCKER_HOST says so)"

@@ -1,0 +1,1 @@
+//! Files that are read, edited and written, one writer at a time.
