@@ -6,7 +6,7 @@ mod folder;
 mod token;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub(super) async fn check_out(
     out: &mut dyn FnMut(BuildLine),
 ) -> Result<Checkout, GitError> {
     let token = token_file.map(|path| Token::read(path, &source.url)).transpose()?;
-    let folder = TempFolder::new().map_err(GitError::Folder)?;
+    let within = environment.get(OsStr::new("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from);
+    let folder = TempFolder::new(&within).map_err(GitError::Folder)?;
     let fetching = fetch(source, token.as_ref(), environment, folder.path(), out);
     tokio::time::timeout(LIMIT, fetching).await.map_err(|_| GitError::Timeout(LIMIT))??;
     let root = source.folder.as_ref().map_or_else(|| folder.path().to_owned(), |within| folder.path().join(within));

@@ -14,8 +14,8 @@ const TRIES: u32 = 50;
 pub(super) struct TempFolder(PathBuf);
 
 impl TempFolder {
-    pub(super) fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("tidegate-build-{:016x}", rand::random::<u64>()));
+    pub(super) fn new(within: &Path) -> io::Result<Self> {
+        let path = within.join(format!("tidegate-build-{:016x}", rand::random::<u64>()));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
