@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use tidegate::control::build::{BuildError, BuildLine, BuildRequest, Built, Source, build};
+use tidegate::lifecycle::provider::docker::credentials::Keychain;
 use tidegate::lifecycle::provider::docker::image::resolve;
 use tidegate::model::name::{ServiceName, VersionName};
 
 use crate::support::engine::{Images, engine, files_of, step_program, unique};
+use crate::support::registry::Registry;
 
 /// A folder to build from, and a name for what is built.
 struct Story {
@@ -302,4 +304,56 @@ async fn a_build_that_takes_too_long_is_cancelled() {
     request.limit = Duration::from_secs(1);
     let error = story.build(request).await.expect_err("it sleeps");
     assert!(matches!(error, BuildError::Timeout(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_repository_becomes_an_image_at_its_tag() {
+    let Some(mut story) = Story::new("git").await else { return };
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=me", "-c", "user.email=me@example.com"]).args(arguments);
+        command.current_dir(story.folder.path()).status().is_ok_and(|status| status.success())
+    };
+    if !git(&["init", "-q"]) {
+        crate::support::skip("git", "`apt-get install git`");
+        return;
+    }
+    story.write("back/Dockerfile", "FROM scratch\nCOPY . /app/\n");
+    story.write("back/old", "");
+    assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "old"]) && git(&["tag", "v1"]));
+    story.write("back/new", "");
+    assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "new"]));
+    let source = format!("{}#v1:back", story.folder.path().display());
+    let request = story.request_of(&source);
+    assert_eq!(story.built(request).await, ["app", "app/Dockerfile", "app/old"]);
+}
+
+#[tokio::test]
+async fn a_base_image_comes_from_a_closed_registry() {
+    let Some(mut story) = Story::new("closed").await else { return };
+    let storage = tempfile::tempdir().expect("a folder");
+    let (Some(open), Some(closed)) = (Registry::open(storage.path()), Registry::closed(storage.path())) else {
+        crate::support::skip("docker", "`apt-get install docker-registry`");
+        return;
+    };
+    let base = open.reference("me/base:1");
+    let (name, tag) = base.rsplit_once(':').expect("a tag");
+    story.images.import(name, tag, &[("base", b"base", 0o644)], &[]).await;
+    story.images.push(name, tag).await;
+    let private = closed.reference("me/base:1");
+    story.images.own(&private);
+    story.write("Dockerfile", "ARG BASE=none\nFROM $BASE\nCOPY Dockerfile /app\n");
+    let request = |story: &Story| {
+        let mut request = story.request(story.folder.path());
+        request.arguments = vec![("BASE".to_owned(), private.clone())];
+        request
+    };
+    let error = story.build(request(&story)).await.expect_err("nobody is logged in").to_string();
+    assert!(error.contains("no basic auth credentials; for a private base image, `docker login`"), "{error}");
+    let config = tempfile::tempdir().expect("a folder");
+    fs::write(config.path().join("config.json"), closed.login()).expect("written");
+    let mut request = request(&story);
+    let variable = |name: &str| (name == "DOCKER_CONFIG").then(|| config.path().as_os_str().to_owned());
+    request.keychain = Keychain::load(variable).expect("read");
+    assert_eq!(story.built(request).await, ["app"]);
 }

@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
-use bollard::query_parameters::{CreateContainerOptions, CreateImageOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    CreateContainerOptions, CreateImageOptionsBuilder, PushImageOptionsBuilder, RemoveImageOptionsBuilder,
+};
 use futures_util::StreamExt;
 use tidegate::lifecycle::provider::docker::engine::Engine;
 
@@ -99,6 +101,15 @@ impl Images {
             event.expect("imported");
         }
         self.own(&format!("{name}:{tag}"));
+    }
+
+    /// Pushes one to the registry of its name.
+    pub(crate) async fn push(&self, name: &str, tag: &str) {
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
+        let mut events = std::pin::pin!(self.docker.push_image(name, Some(options), None));
+        while let Some(event) = events.next().await {
+            event.expect("pushed");
+        }
     }
 
     /// Removes one now.
