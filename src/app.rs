@@ -1,6 +1,7 @@
 //! The composition root: build, spawn, run, drain.
 
 mod admin;
+mod containers;
 mod limits;
 mod orders;
 mod ports;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
 
+use self::containers::Containers;
 use self::orders::Order;
 use self::ports::ListeningPorts;
 use crate::admin::auth::TokenError;
@@ -94,7 +96,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let process = ProcessProvider::new(Ports::new(first_port..=last_port, seed)).with_open_files(open_files);
     let hook = HookProvider::default().with_open_files(open_files);
     let docker = DockerProvider::new(&settings.docker, &owner(root, &settings));
-    let providers = Providers { process, hook, docker };
+    let providers = Providers { process, hook, docker: docker.clone() };
     let turns = Turns::new(settings.max_starts);
     let mut reloader = first.publish(Units::new(providers, turns.clone(), threads), threads)?;
     let published = reloader.published().clone();
@@ -115,6 +117,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         started_at: SystemTime::now(),
         threads,
         turns,
+        docker: docker.clone(),
         shared,
         listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
@@ -124,7 +127,8 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let stop_admin = admin.serve(facts);
     let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
     tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
-    let ended = follow(&mut reloader, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
+    let containers = Containers::new(docker);
+    let ended = follow(&mut reloader, containers, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
     // Who asks for something from now on is told that it is too late.
     drop(ordered);
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
@@ -152,6 +156,7 @@ fn owner(root: &Path, settings: &Settings) -> String {
 /// Follows the files until a signal says to end; says which.
 async fn follow(
     reloader: &mut Reloader,
+    mut containers: Containers,
     data: &Mailboxes,
     signals: &mut Signals,
     ordered: &mut mpsc::Receiver<Order>,
@@ -191,6 +196,10 @@ async fn follow(
                     continue;
                 }
             },
+            () = containers.wait() => {
+                containers.look(reloader);
+                continue;
+            }
             () = tokio::time::sleep(SWEEP), if old_pictures => {
                 old_pictures = reloader.sweep();
                 continue;
@@ -199,6 +208,7 @@ async fn follow(
         let changed = reloader.reload(edited.as_ref());
         if changed {
             data.look();
+            containers.edited();
         }
         old_pictures = reloader.sweep();
         log.set_level(level(reloader.published().load().snapshot.settings.log_level));

@@ -20,6 +20,7 @@ use crate::control::commands::WakeError;
 use crate::control::status::{Rejected, StartsStatus, Status};
 use crate::control::{commands, report};
 use crate::lifecycle::keeper::CommandError;
+use crate::lifecycle::provider::docker::{DockerProvider, EngineState};
 use crate::lifecycle::turns::{Turns, TurnsReading};
 use crate::lifecycle::unit::{State, Unit};
 use crate::live::Live;
@@ -42,6 +43,7 @@ pub(super) struct Facts {
     pub(super) started_at: SystemTime,
     pub(super) threads: usize,
     pub(super) turns: Turns,
+    pub(super) docker: DockerProvider,
     pub(super) shared: Arc<Shared>,
     pub(super) listening: Rc<RefCell<ListeningPorts>>,
     pub(super) standing: Rc<RefCell<Standing>>,
@@ -126,6 +128,18 @@ impl Facts {
                 message: format!("{}{cure}", diagnostic.message),
             }
         });
+        // Of containers that are not what the file says, the file's place is not known.
+        let differs = self.docker.differences().into_iter().map(|difference| Rejected {
+            file: difference.version.to_string(),
+            message: difference.message,
+            ..Rejected::default()
+        });
+        let engine = match self.docker.engine_state() {
+            EngineState::Away { error } => {
+                Some(format!("the Docker engine is away, and what runs is served on: {error}"))
+            }
+            EngineState::Unused | EngineState::Reachable => None,
+        };
         let warnings = standing.diagnostics.iter().filter(|d| !d.is_error()).map(ToString::to_string);
         let waiting =
             standing.at_next_start.iter().map(|name| format!("`{name}` takes effect when tidegate starts anew"));
@@ -133,11 +147,11 @@ impl Facts {
         Status {
             config: self.config.display().to_string(),
             in_force_since: Timestamp(standing.since).to_string(),
-            rejected: rejected.collect(),
+            rejected: rejected.chain(differs).collect(),
             listen: self.listening.borrow().urls(),
             ending: self.cut_at.get().is_some(),
             cut_in: self.cut_at.get().map(|at| at.saturating_duration_since(Instant::now()).as_secs() + 1),
-            notices: warnings.chain(waiting).chain(polls).collect(),
+            notices: warnings.chain(waiting).chain(polls).chain(engine).collect(),
             threads: self.threads,
             starts: {
                 let TurnsReading { most: max, taken: now, waiting } = self.turns.reading();
@@ -158,7 +172,7 @@ impl Facts {
                 generation: live.generation,
                 accepted: standing.accepted,
                 rejected: standing.rejected,
-                held_back: standing.is_held_back(),
+                held_back: standing.is_held_back() || !self.docker.differences().is_empty(),
                 snapshots: Live::in_memory() as u64,
             },
             starts: {
