@@ -4,6 +4,7 @@
 //! again and compared with the value expected: what comes out otherwise is refused, with the lines that a person can write instead. So
 //! comments, order, blank lines, line ends and indentation are kept, and a case that nobody has thought of changes nothing.
 
+mod exchange;
 mod flow;
 mod lines;
 #[cfg(test)]
@@ -184,7 +185,10 @@ fn changed(file: &Path, text: String, change: &Change) -> Result<String, Refusal
             let (parent, owner, _) = walk(&root, &path[..path.len().saturating_sub(1)])?;
             splice.remove_entry(parent, owner, path.last().map_or("", String::as_str))
         }
-        Change::Push { value, .. } if found.is_null() => splice.replace(found, owner, &Value::List(vec![value.clone()])),
+        Change::Push { value, .. } if found.is_null() => {
+            splice.replace(found, owner, &Value::List(vec![value.clone()]))
+        }
+        Change::Push { .. } if !matches!(found.kind, Kind::Sequence(_)) => return Err(Refusal::Unsafe(NO_LIST)),
         Change::Push { value, .. } => splice.push(found, owner, value),
         Change::RemoveItem { index, .. } => {
             let Kind::Sequence(items) = &found.kind else { return Err(Refusal::Unsafe(NO_LIST)) };
@@ -320,7 +324,9 @@ mod tests {
         let set = Change::set(["weights"], weights(&[("a", 33.33), ("c", 66.67)]));
         assert_eq!(
             edited(text, set).as_deref(),
-            Ok("# shop\nweights: {a: 33.33, c: 66.67}   # per cent\r\n\nversions:\n  a: {urls: [x]}  # one\n  b:\n    urls:\n    - y # two\n")
+            Ok(
+                "# shop\nweights: {a: 33.33, c: 66.67}   # per cent\r\n\nversions:\n  a: {urls: [x]}  # one\n  b:\n    urls:\n    - y # two\n"
+            )
         );
         let add = Change::set(["versions", "c"], Value::map([("urls", Value::texts(["z"]))]));
         assert_eq!(
@@ -351,7 +357,10 @@ mod tests {
         assert_eq!(set("x: 1").as_deref(), Ok("x: 1\na:\n  b: {c: 1}"));
         assert_eq!(set("a: # none\nx: 1\n").as_deref(), Ok("a: # none\n  b: {c: 1}\nx: 1\n"));
         assert_eq!(set("a: ~\n").as_deref(), Ok("a: {b: {c: 1}}\n"));
-        assert_eq!(set("a:\n    x: 1\n    # of a\ny: 1\n").as_deref(), Ok("a:\n    x: 1\n    b: {c: 1}\n    # of a\ny: 1\n"));
+        assert_eq!(
+            set("a:\n    x: 1\n    # of a\ny: 1\n").as_deref(),
+            Ok("a:\n    x: 1\n    b: {c: 1}\n    # of a\ny: 1\n")
+        );
         assert_eq!(set("a: {}\r\n").as_deref(), Ok("a: {b: {c: 1}}\r\n"));
         assert_eq!(set("{a: {x: 1,},}").as_deref(), Ok("{a: {x: 1, b: {c: 1},},}"));
     }

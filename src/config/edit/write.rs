@@ -106,7 +106,25 @@ mod tests {
 
     #[test]
     fn whatever_is_written_is_read_again_as_it_was() {
-        let texts = ["a", "", " a ", "a:b", "a: b", "x#y", "x #y", "{", "[a]", "---", "...", "1e3", "~", "null", "\\", "ß€\u{2028}", "a\r\nb"];
+        let texts = [
+            "a",
+            "",
+            " a ",
+            "a:b",
+            "a: b",
+            "x#y",
+            "x #y",
+            "{",
+            "[a]",
+            "---",
+            "...",
+            "1e3",
+            "~",
+            "null",
+            "\\",
+            "ß€\u{2028}",
+            "a\r\nb",
+        ];
         let values: Vec<Value> = texts.iter().map(|text| Value::text(text)).chain([Value::number(33.33)]).collect();
         let all = Value::Map(vec![
             ("list".into(), Value::List(values.clone())),
