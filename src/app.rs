@@ -1,6 +1,7 @@
 //! The composition root: build, spawn, run, drain.
 
 mod admin;
+mod containers;
 mod limits;
 mod orders;
 mod ports;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
 
+use self::containers::Containers;
 use self::orders::Order;
 use self::ports::ListeningPorts;
 use crate::admin::auth::TokenError;
@@ -24,8 +26,10 @@ use crate::admin::socket::SocketError;
 use crate::config::diagnostic::Diagnostic;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::provider::Providers;
+use crate::lifecycle::provider::docker::DockerProvider;
 use crate::lifecycle::provider::hook::HookProvider;
 use crate::lifecycle::provider::process::ProcessProvider;
+use crate::lifecycle::turns::Turns;
 use crate::lifecycle::units::Units;
 use crate::live::Published;
 use crate::model::settings::{LogFormat, LogLevel, Settings};
@@ -90,8 +94,11 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let (first_port, last_port) = settings.process_ports;
     let seed = u16::try_from(std::process::id() % 50_000).unwrap_or_default();
     let process = ProcessProvider::new(Ports::new(first_port..=last_port, seed)).with_open_files(open_files);
-    let providers = Providers { process, hook: HookProvider::default().with_open_files(open_files) };
-    let mut reloader = first.publish(Units::new(providers, threads), threads)?;
+    let hook = HookProvider::default().with_open_files(open_files);
+    let docker = DockerProvider::new(&settings.docker, &owner(root, &settings));
+    let providers = Providers { process, hook, docker: docker.clone() };
+    let turns = Turns::new(settings.max_starts);
+    let mut reloader = first.publish(Units::new(providers, turns.clone(), threads), threads)?;
     let published = reloader.published().clone();
     let tls = server_config(Arc::new(certificates(&published)))?;
     let places = settings.max_connections.unwrap_or_else(limits::connections);
@@ -109,6 +116,8 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         config: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
         started_at: SystemTime::now(),
         threads,
+        turns,
+        docker: docker.clone(),
         shared,
         listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
@@ -118,7 +127,8 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let stop_admin = admin.serve(facts);
     let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
     tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
-    let ended = follow(&mut reloader, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
+    let containers = Containers::new(docker);
+    let ended = follow(&mut reloader, containers, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
     // Who asks for something from now on is told that it is too late.
     drop(ordered);
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
@@ -137,9 +147,16 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     Ok(())
 }
 
+/// Whose the containers are that it makes.
+fn owner(root: &Path, settings: &Settings) -> String {
+    let of_file = || std::path::absolute(root).unwrap_or_else(|_| root.to_owned()).to_string_lossy().into_owned();
+    settings.docker.owner.as_ref().map_or_else(of_file, |owner| owner.to_string())
+}
+
 /// Follows the files until a signal says to end; says which.
 async fn follow(
     reloader: &mut Reloader,
+    mut containers: Containers,
     data: &Mailboxes,
     signals: &mut Signals,
     ordered: &mut mpsc::Receiver<Order>,
@@ -169,11 +186,20 @@ async fn follow(
                     tokio::task::spawn_local(async move { drop(to.send(asleep.await)) });
                     continue;
                 }
+                Order::Restart(version, to) => {
+                    let stopped = reloader.units().stop_for_restart(&version);
+                    tokio::task::spawn_local(async move { drop(to.send(stopped.await)) });
+                    continue;
+                }
                 Order::TryAgain(version) => {
                     reloader.units().try_again(&version);
                     continue;
                 }
             },
+            () = containers.wait() => {
+                containers.look(reloader);
+                continue;
+            }
             () = tokio::time::sleep(SWEEP), if old_pictures => {
                 old_pictures = reloader.sweep();
                 continue;
@@ -182,6 +208,7 @@ async fn follow(
         let changed = reloader.reload(edited.as_ref());
         if changed {
             data.look();
+            containers.edited();
         }
         old_pictures = reloader.sweep();
         log.set_level(level(reloader.published().load().snapshot.settings.log_level));

@@ -8,10 +8,13 @@ use criterion::{BatchSize, Criterion};
 use tidegate::config::load::load;
 use tidegate::lifecycle::ports::Ports;
 use tidegate::lifecycle::provider::Providers;
+use tidegate::lifecycle::provider::docker::DockerProvider;
 use tidegate::lifecycle::provider::hook::HookProvider;
 use tidegate::lifecycle::provider::process::ProcessProvider;
+use tidegate::lifecycle::turns::Turns;
 use tidegate::lifecycle::unit::Unit;
 use tidegate::lifecycle::units::Units;
+use tidegate::model::settings::Docker;
 use tidegate::reload::reloader::{FirstLoad, Reloader};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
@@ -31,7 +34,15 @@ impl Running {
             (Builder::new_current_thread().enable_all().build().expect("a runtime"), LocalSet::new());
         let first = FirstLoad::read(&config.root()).expect("no errors");
         let process = ProcessProvider::new(Ports::new(20_000..=29_999, 0));
-        let units = Units::new(Providers { process, hook: HookProvider::default() }, 2);
+        let units = Units::new(
+            Providers {
+                process,
+                hook: HookProvider::default(),
+                docker: DockerProvider::new(&Docker::default(), "bench"),
+            },
+            Turns::new(16),
+            2,
+        );
         let reloader = tasks.block_on(&runtime, async { first.publish(units, 2) }).expect("nothing to refuse");
         Self { reloader, tasks, runtime }
     }

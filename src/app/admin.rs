@@ -17,15 +17,17 @@ use crate::admin::router::{Request, Response, Router};
 use crate::admin::server::{AdminPort, serve_port, serve_socket};
 use crate::admin::socket::AdminSocket;
 use crate::control::commands::WakeError;
-use crate::control::status::{Rejected, Status};
+use crate::control::status::{Rejected, StartsStatus, Status};
 use crate::control::{commands, report};
 use crate::lifecycle::keeper::CommandError;
+use crate::lifecycle::provider::docker::{DockerProvider, EngineState};
+use crate::lifecycle::turns::{Turns, TurnsReading};
 use crate::lifecycle::unit::{State, Unit};
 use crate::live::Live;
 use crate::model::settings::Settings;
 use crate::proxy::threads::Shared;
 use crate::reload::standing::Standing;
-use crate::telemetry::metrics::{self, ConfigReading, Reading};
+use crate::telemetry::metrics::{self, ConfigReading, Reading, StartsReading};
 use crate::telemetry::timestamp::Timestamp;
 
 /// Socket and port, bound and not yet served.
@@ -40,6 +42,8 @@ pub(super) struct Facts {
     pub(super) config: PathBuf,
     pub(super) started_at: SystemTime,
     pub(super) threads: usize,
+    pub(super) turns: Turns,
+    pub(super) docker: DockerProvider,
     pub(super) shared: Arc<Shared>,
     pub(super) listening: Rc<RefCell<ListeningPorts>>,
     pub(super) standing: Rc<RefCell<Standing>>,
@@ -75,7 +79,7 @@ impl Doors {
 }
 
 fn router(facts: &Facts) -> Router {
-    let [for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake] =
+    let [for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake, for_restart] =
         std::array::from_fn(|_| facts.clone());
     Router::new()
         .get("/status", move |_| {
@@ -99,6 +103,10 @@ fn router(facts: &Facts) -> Router {
             let facts = for_sleep.clone();
             async move { facts.sleep(&request).await.unwrap_or_else(|refusal| refusal) }
         })
+        .post("/restart", move |request: Request| {
+            let facts = for_restart.clone();
+            async move { facts.restart(&request).await.unwrap_or_else(|refusal| refusal) }
+        })
         .post("/wake", move |request: Request| {
             let facts = for_wake.clone();
             async move { facts.wake(&request).await.unwrap_or_else(|refusal| refusal) }
@@ -120,6 +128,18 @@ impl Facts {
                 message: format!("{}{cure}", diagnostic.message),
             }
         });
+        // Of containers that are not what the file says, the file's place is not known.
+        let differs = self.docker.differences().into_iter().map(|difference| Rejected {
+            file: difference.version.to_string(),
+            message: difference.message,
+            ..Rejected::default()
+        });
+        let engine = match self.docker.engine_state() {
+            EngineState::Away { error } => {
+                Some(format!("the Docker engine is away, and what runs is served on: {error}"))
+            }
+            EngineState::Unused | EngineState::Reachable => None,
+        };
         let warnings = standing.diagnostics.iter().filter(|d| !d.is_error()).map(ToString::to_string);
         let waiting =
             standing.at_next_start.iter().map(|name| format!("`{name}` takes effect when tidegate starts anew"));
@@ -127,12 +147,16 @@ impl Facts {
         Status {
             config: self.config.display().to_string(),
             in_force_since: Timestamp(standing.since).to_string(),
-            rejected: rejected.collect(),
+            rejected: rejected.chain(differs).collect(),
             listen: self.listening.borrow().urls(),
             ending: self.cut_at.get().is_some(),
             cut_in: self.cut_at.get().map(|at| at.saturating_duration_since(Instant::now()).as_secs() + 1),
-            notices: warnings.chain(waiting).chain(polls).collect(),
+            notices: warnings.chain(waiting).chain(polls).chain(engine).collect(),
             threads: self.threads,
+            starts: {
+                let TurnsReading { most: max, taken: now, waiting } = self.turns.reading();
+                StartsStatus { max, now, waiting }
+            },
             connections: totals.connections_open,
             tunnels: totals.tunnels_open,
             ..report::status(&live, self.started_at)
@@ -148,8 +172,12 @@ impl Facts {
                 generation: live.generation,
                 accepted: standing.accepted,
                 rejected: standing.rejected,
-                held_back: standing.is_held_back(),
+                held_back: standing.is_held_back() || !self.docker.differences().is_empty(),
                 snapshots: Live::in_memory() as u64,
+            },
+            starts: {
+                let TurnsReading { taken, waiting, .. } = self.turns.reading();
+                StartsReading { now: taken.into(), waiting: waiting.into() }
             },
             proxy: self.shared.counters.total(),
             access_lines_dropped: live.access.as_ref().map_or(0, |access| access.dropped()),
@@ -173,31 +201,46 @@ impl Facts {
     /// Puts a version to sleep.
     async fn sleep(&self, request: &Request) -> Result<Response, Response> {
         let unit = self.unit(request)?;
+        let asleep = self.rest(&unit, Order::Sleep);
+        commands::sleep(&unit, asleep).await.map(|slept| Response::json(&slept)).map_err(|error| refused(&error))
+    }
+
+    /// Has a version stop and come up again, and answers when it has. Requests that come meanwhile wait.
+    async fn restart(&self, request: &Request) -> Result<Response, Response> {
+        let unit = self.unit(request)?;
+        let asleep = self.rest(&unit, Order::Restart);
+        commands::sleep(&unit, asleep).await.map_err(|error| refused(&error))?;
+        self.up(&unit).await
+    }
+
+    /// Gives an order to rest, and waits for the answer.
+    async fn rest(
+        &self,
+        unit: &Unit,
+        order: fn(String, oneshot::Sender<Result<(), CommandError>>) -> Order,
+    ) -> Result<(), CommandError> {
         let (sender, done) = oneshot::channel();
-        let order = Order::Sleep(unit.name().to_string(), sender);
-        self.orders.send(order).await.map_err(|_| ending())?;
-        let asleep = async { done.await.unwrap_or_else(|_| Err(CommandError::Unknown(unit.name().to_string()))) };
-        commands::sleep(&unit, asleep).await.map(|slept| Response::json(&slept)).map_err(|error| {
-            let (status, code) = match &error {
-                CommandError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_version"),
-                CommandError::NotOurs(_) => (StatusCode::CONFLICT, "not_ours"),
-                CommandError::Held { .. } => (StatusCode::CONFLICT, "held"),
-                CommandError::Awaited { .. } => (StatusCode::CONFLICT, "awaited"),
-            };
-            Response::error(status, code, &error.to_string())
-        })
+        let gone = || Err(CommandError::Unknown(unit.name().to_string()));
+        if self.orders.send(order(unit.name().to_string(), sender)).await.is_err() {
+            return gone();
+        }
+        done.await.unwrap_or_else(|_| gone())
     }
 
     /// Wakes a version, and answers when it is up.
     async fn wake(&self, request: &Request) -> Result<Response, Response> {
         let unit = self.unit(request)?;
+        self.up(&unit).await
+    }
+
+    async fn up(&self, unit: &Arc<Unit>) -> Result<Response, Response> {
         let try_again = async || {
             let order = Order::TryAgain(unit.name().to_string());
             if self.orders.send(order).await.is_err() {
                 tracing::debug!("tidegate is about to end");
             }
         };
-        commands::wake(&unit, try_again).await.map(|woken| Response::json(&woken)).map_err(|error| {
+        commands::wake(unit, try_again).await.map(|woken| Response::json(&woken)).map_err(|error| {
             let (status, code) = match &error {
                 WakeError::Failed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
                 WakeError::Gone(_) => (StatusCode::NOT_FOUND, "unknown_version"),
@@ -216,6 +259,16 @@ impl Facts {
         let unit = live.version(&name).map(|(_, unit)| Arc::clone(unit));
         unit.ok_or_else(|| Response::error(StatusCode::NOT_FOUND, "unknown_version", &commands::unknown(&live, &name)))
     }
+}
+
+fn refused(error: &CommandError) -> Response {
+    let (status, code) = match error {
+        CommandError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_version"),
+        CommandError::NotOurs(_) => (StatusCode::CONFLICT, "not_ours"),
+        CommandError::Held { .. } => (StatusCode::CONFLICT, "held"),
+        CommandError::Awaited { .. } => (StatusCode::CONFLICT, "awaited"),
+    };
+    Response::error(status, code, &error.to_string())
 }
 
 fn ending() -> Response {

@@ -11,6 +11,8 @@ pub(super) enum Order {
     Reload(oneshot::Sender<bool>),
     /// Have a version sleep; answered when it does.
     Sleep(String, oneshot::Sender<Result<(), CommandError>>),
+    /// Have it stop although it may have a minimum of instances; answered when it has.
+    Restart(String, oneshot::Sender<Result<(), CommandError>>),
     /// Try a version that failed again, now.
     TryAgain(String),
 }

@@ -6,6 +6,7 @@ pub mod settings;
 
 mod address;
 mod backend;
+mod container;
 mod demand;
 mod endpoint;
 mod environment;

@@ -15,15 +15,15 @@ pub use demand::{
     WaitingPageForm,
 };
 pub use root::{
-    ClientFile, DefaultsFile, DrainFile, ListenFile, LogFile, LogFormatFile, LogLevelFile, ProcessFile, RootFile,
-    RootQueueFile,
+    ClientFile, DefaultsFile, DockerFile, DrainFile, ListenFile, LogFile, LogFormatFile, LogLevelFile, ProcessFile,
+    ReachFile, RootFile, RootQueueFile,
 };
 pub use service::{
     HeaderEditsFile, HeadersFile, MaintenanceFile, MaintenanceForm, RedirectFile, RedirectForm, RouteFile, RuleFile,
     ServiceFile, StickyFile, TimeoutsFile, TlsFile,
 };
 pub use value::{Bytes, BytesOrOff, CountOrOff, Time, TimeOrOff, Word};
-pub use version::{HookFile, PreviewFile, ReadyFile, SignalFile, StartFile, StopFile, VersionFile};
+pub use version::{HookFile, PreviewFile, ReadyFile, ResourcesFile, SignalFile, StartFile, StopFile, VersionFile};
 
 use crate::config::decode::Refusal;
 use crate::config::units::duration;
@@ -34,17 +34,22 @@ pub const MAX_REPLICAS: u32 = 100;
 /// As many requests as may wait for one version at a time.
 pub const MAX_WAITING: u32 = 1_000_000;
 
+/// As many instances as may be coming up at a time.
+pub const MAX_STARTS: u32 = 1_000;
+
 /// Keys of a struct that are refused with more to say than that they are unknown.
 pub fn refusal(structure: &str, key: &str) -> Option<Refusal> {
     use Refusal::{Elsewhere, NotYet};
     const LATER: &str = "take it out for now; tidegate ignores no key silently";
     Some(match (structure, key) {
-        ("Version", "image" | "container" | "build") => NotYet(
-            "write `command: [...]` for a process, `urls: [...]` for what runs already, or those with a `hook` that starts it",
-        ),
-        ("Version", "port") => NotYet("a process is told its port in `PORT`; an entry of `urls` ends in its port"),
-        ("Version", "volumes" | "resources" | "cpu" | "memory") => NotYet(LATER),
-        ("Sleep", "pause_after") => NotYet("it is for containers; a process or hook is stopped: write `stop_after`"),
+        ("Version", "build") => {
+            NotYet("build it by `tidegate deploy SERVICE --build DIR`, which writes the version with its `image`")
+        }
+        ("Version", "cpu") => Elsewhere("write `resources: {cpu: 0.5}`"),
+        ("Version", "memory") => Elsewhere("write `resources: {memory: 256MiB}`"),
+        ("Version", "ports") => {
+            Elsewhere("write `port: 80`, the one that the container listens on; clients come through tidegate")
+        }
         ("Service" | "Defaults", "on_failure") => NotYet(LATER),
         ("Tls", "acme") | ("Service" | "Root", "acme") => {
             NotYet("name a pair: `tls: {certificate: PATH, key: PATH}` in the service's file")
@@ -52,9 +57,11 @@ pub fn refusal(structure: &str, key: &str) -> Option<Refusal> {
         ("Service", "sleep" | "replicas" | "scale" | "max_concurrency" | "queue" | "start" | "stop") => {
             Elsewhere("write it in each version, or under `defaults` in tidegate.yaml")
         }
-        ("Service", "keep" | "command" | "urls" | "hook" | "user" | "env" | "env_file" | "cwd") => {
-            Elsewhere("write it in the version that it is meant for, under `versions`")
-        }
+        (
+            "Service",
+            "keep" | "command" | "urls" | "hook" | "image" | "container" | "compose" | "port" | "entrypoint"
+            | "volumes" | "resources" | "user" | "env" | "env_file" | "cwd",
+        ) => Elsewhere("write it in the version that it is meant for, under `versions`"),
         ("Root", "sleep" | "replicas" | "scale" | "max_concurrency" | "start" | "stop" | "waiting_page") => {
             Elsewhere("write it under `defaults`")
         }
@@ -76,6 +83,8 @@ pub fn cure(key: &str, text: &str) -> Option<String> {
         "min" => (0, MAX_REPLICAS),
         "max" | "replicas" => (1, MAX_REPLICAS),
         "max_waiting" => (0, MAX_WAITING),
+        "port" => (1, 65_535),
+        "max_starts" => (1, MAX_STARTS),
         "ready" if text.starts_with('/') => return Some(format!("write `ready: {{http: {text}}}`")),
         "sleep" => {
             let good = text == "off" || duration(text).is_ok_and(|time| !time.is_zero());

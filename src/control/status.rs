@@ -41,8 +41,22 @@ pub struct Status {
     pub connections: u64,
     /// Tunnels (WebSocket) now.
     pub tunnels: u64,
+    /// Instances that are coming up.
+    pub starts: StartsStatus,
     /// By name.
     pub services: Vec<ServiceStatus>,
+}
+
+/// The instances of all versions that are coming up.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartsStatus {
+    /// So many may at a time: `max_starts`.
+    pub max: u32,
+    /// So many do.
+    pub now: u32,
+    /// So many wait for their turn.
+    pub waiting: u32,
 }
 
 /// One thing that is wrong with an edit, in one line.

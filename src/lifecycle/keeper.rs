@@ -8,6 +8,8 @@ mod idle;
 mod life;
 mod member;
 mod order;
+mod rest;
+mod scaling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +19,18 @@ use tokio::time::{Instant, sleep_until};
 
 use self::backoff::Backoff;
 use self::idle::Idle;
-use self::life::{Event, live};
+use self::life::{Event, Life};
 use self::member::{Member, Phase};
 pub use self::order::CommandError;
-pub(super) use self::order::{Command, Order};
-use super::autoscaler::{Autoscaler, Limits, TICK};
+pub(super) use self::order::{Command, Leave, Order};
+use super::autoscaler::Autoscaler;
 use super::gate_word::GateState;
 use super::instance::Instance;
-use super::provider::Provider;
+use super::provider::{End, Provider};
+use super::turns::Turns;
 use super::unit::{AcquireError, State, Unit};
 use super::wakes::Wakes;
-use crate::model::version::{Backend, Endpoint, ScaleOn};
+use crate::model::version::{Backend, Endpoint};
 
 /// Running for this long makes up for earlier failures. An exit after it is followed by a start at once, as the first one before it is.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(10);
@@ -36,21 +39,26 @@ pub const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 /// more with each answer).
 pub const FIRST_WINDOW: u64 = 64;
 
-/// How often the load of a version that can have several instances is looked at.
-const SAMPLE: Duration = Duration::from_millis(100);
-
 /// Why the gate was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
-    /// Nobody came. If somebody does before the stop, it opens again.
-    Idle,
+    /// Nobody came. If somebody does before the pause or stop, it opens again.
+    Idle(Tier),
     /// A person said so.
     Told,
+}
+
+/// How deeply a version sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    Paused,
+    Stopped,
 }
 
 pub(super) struct Keeper<P: Provider> {
     unit: Arc<Unit>,
     provider: P,
+    turns: Turns,
     orders: watch::Receiver<Order>,
     commands: mpsc::UnboundedReceiver<Command>,
     order: Order,
@@ -74,7 +82,7 @@ pub(super) struct Keeper<P: Provider> {
 impl<P: Provider> Keeper<P> {
     pub(super) fn new(
         unit: Arc<Unit>,
-        provider: P,
+        (provider, turns): (P, Turns),
         mut orders: watch::Receiver<Order>,
         commands: mpsc::UnboundedReceiver<Command>,
         before: Vec<watch::Receiver<()>>,
@@ -85,6 +93,7 @@ impl<P: Provider> Keeper<P> {
         let mut keeper = Self {
             unit,
             provider,
+            turns,
             orders,
             commands,
             order,
@@ -105,8 +114,7 @@ impl<P: Provider> Keeper<P> {
         };
         if let Backend::Urls(endpoints) = &*keeper.order.version.backend {
             // Always awake: requests need not wait for the task to have its first turn.
-            let phase = Phase::Ready(fresh(endpoints));
-            keeper.members.push(Member { id: 0, phase, since: now, stop: None });
+            keeper.members.push(Member::always_ready(0, now, fresh(endpoints)));
             keeper.unit.ran();
             keeper.open();
         }
@@ -121,7 +129,7 @@ impl<P: Provider> Keeper<P> {
                 changed = self.orders.changed(), if self.order.leave.is_none() => match changed {
                     Ok(()) => self.take_order(),
                     // Nobody gives orders any more: nothing is to be left behind.
-                    Err(_) => self.order.leave = Some(Duration::ZERO),
+                    Err(_) => self.order.leave = Some(Leave { drain: Duration::ZERO, end: End::Handover }),
                 },
                 Some((id, event)) = self.happened.recv() => self.take(id, event),
                 Some(command) = self.commands.recv() => self.obey(command),
@@ -129,6 +137,9 @@ impl<P: Provider> Keeper<P> {
                 () = self.unit.called() => {}
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
             }
+        }
+        if self.order.leave.is_some_and(|leave| leave.end == End::Removal) {
+            self.provider.discard(&self.order.version).await;
         }
         self.unit.announce(State::Stopped);
     }
@@ -139,8 +150,8 @@ impl<P: Provider> Keeper<P> {
         let now = Instant::now();
         let mut again = Again::default();
         self.finish_drains(now, &mut again);
-        if let Some(deadline) = self.order.leave {
-            self.leave(now + deadline);
+        if let Some(leave) = self.order.leave {
+            self.leave(now, leave);
             self.finish_drains(now, &mut again);
             // Whoever waits for this one's end waits for theirs.
             return (!self.members.is_empty() || !self.before.is_empty()).then_some(again.0);
@@ -148,6 +159,7 @@ impl<P: Provider> Keeper<P> {
         if let Some(closing) = self.closing {
             self.go_on_closing(closing);
         }
+        self.stop_who_rests_for_long(now, &mut again);
         if self.closing.is_none() {
             self.keep_awake(now, &mut again);
         }
@@ -190,50 +202,10 @@ impl<P: Provider> Keeper<P> {
         }
     }
 
-    /// How many instances the load asks for.
-    fn scale(&mut self, now: Instant, again: &mut Again) {
-        let (version, floor) = (&self.order.version, self.order.min().max(1));
-        let max = version.replicas.max.max(floor);
-        if max == floor || !version.backend.is_ours() {
-            self.desired = floor;
-            self.sampled = None;
-            self.unit.set_wanted(0);
-            return;
-        }
-        let per_second = version.scale.on == ScaleOn::Rps;
-        let every = if per_second { Duration::from_secs(1) } else { SAMPLE };
-        let (at, requests) = (now - self.born, self.unit.counters().total().requests());
-        match self.sampled {
-            Some((last, _)) if now < last + every => {}
-            Some((last, before)) if per_second => {
-                let rate = requests.wrapping_sub(before) as f64 / (now - last).as_secs_f64();
-                self.scaler.observe(at, rate);
-                self.sampled = Some((now, requests));
-            }
-            _ => {
-                if !per_second {
-                    let busy = self.unit.in_flight() + u64::from(self.unit.waiting());
-                    self.scaler.observe(at, busy as f64);
-                }
-                self.sampled = Some((now, requests));
-            }
-        }
-        again.at(self.sampled.map_or(now, |(last, _)| last) + every);
-        if now >= self.ticked + TICK {
-            self.ticked = now;
-            let limits = Limits { min: floor, max, target: version.scale_target().into() };
-            let decision = self.scaler.tick(at, self.count(Member::is_ready), &limits);
-            self.desired = decision.desired;
-            self.unit.set_wanted(if decision.wanted > max { decision.wanted } else { 0 });
-        }
-        self.desired = self.desired.clamp(floor, max);
-        again.at(self.ticked + TICK);
-    }
-
     /// Starts instances, takes them back or drains them, until there are so many.
     fn have(&mut self, wanted: u32, now: Instant, again: &mut Again) {
         let mut active = self.count(|member| member.is_ready() || member.is_starting());
-        while active < wanted && self.take_back() {
+        while active < wanted && (self.take_back() || self.resume_one()) {
             active += 1;
         }
         let max = self.order.version.replicas.max.max(self.order.min()).max(1);
@@ -249,7 +221,7 @@ impl<P: Provider> Keeper<P> {
         while active > wanted {
             // What is not ready yet serves nobody; then whoever has the least to do.
             if let Some(starting) = self.members.iter_mut().rev().find(|member| member.is_starting()) {
-                starting.stop(&self.order);
+                starting.stop(&self.order.version.stop, End::Rest);
             } else if !self.drain_the_least_busy(now) {
                 break;
             }
@@ -261,13 +233,15 @@ impl<P: Provider> Keeper<P> {
     fn start(&mut self) {
         let (id, now) = (self.next, Instant::now());
         self.next += 1;
-        let (stop, stopped) = oneshot::channel();
-        let (provider, version, happens) = (self.provider.clone(), self.order.version.clone(), self.happens.clone());
-        tokio::task::spawn_local(live(provider, version, stopped, move |event| {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let happens = self.happens.clone();
+        let tell = move |event| {
             // Nobody listens any more only when the unit's task was dropped.
             drop(happens.send((id, event)));
-        }));
-        self.members.push(Member { id, phase: Phase::Starting, since: now, stop: Some(stop) });
+        };
+        let (provider, turns, version) = (self.provider.clone(), self.turns.clone(), self.order.version.clone());
+        tokio::task::spawn_local(Life { provider, turns, version, orders: ordered, tell }.live());
+        self.members.push(Member::starting(id, now, orders));
     }
 
     /// Lets an instance that is being drained take requests again, rather than start another.
@@ -294,8 +268,11 @@ impl<P: Provider> Keeper<P> {
         true
     }
 
-    /// Stops what is drained and has no request left, or no time.
+    /// Stops or pauses what is drained and has no request left, or no time.
     fn finish_drains(&mut self, now: Instant, again: &mut Again) {
+        let end = self.order.leave.map_or(End::Rest, |leave| leave.end);
+        let at_once = self.order.leave.is_some_and(|leave| leave.drain.is_zero());
+        let pause = self.closing == Some(Closing::Idle(Tier::Paused)) && self.order.leave.is_none();
         for member in &mut self.members {
             let Phase::Draining(instances, deadline) = &member.phase else { continue };
             let left: u32 = instances.iter().map(|instance| instance.leases()).sum();
@@ -303,31 +280,17 @@ impl<P: Provider> Keeper<P> {
                 again.at(*deadline);
                 continue;
             }
-            if left > 0 && self.order.leave != Some(Duration::ZERO) {
+            if left > 0 && !at_once {
                 let version = self.unit.name();
                 tracing::warn!(%version, left, "the drain's deadline passed; stopping with requests on their way");
             }
-            member.stop(&self.order);
+            if pause && left == 0 {
+                member.pause();
+            } else {
+                member.stop(&self.order.version.stop, end);
+            }
         }
         self.members.retain(|member| !matches!(member.phase, Phase::Over));
-    }
-
-    fn sleep_if_idle(&mut self, now: Instant, again: &mut Again) {
-        let limit = self.order.version.sleep.stop_after;
-        let Some(limit) = limit.filter(|_| self.order.min() == 0 && self.order.version.backend.is_ours()) else {
-            return self.unit.set_idle_since(None);
-        };
-        let seen = self.unit.gate().seen();
-        let busy = seen.leases() > self.unit.quiet() || seen.is_waited_for();
-        let since = self.idle.look(now, busy, self.unit.activity());
-        self.unit.set_idle_since(since);
-        if since.is_some_and(|since| now >= since + limit) && self.unit.gate().close_if(seen.leases()) {
-            tracing::info!(version = %self.unit.name(), "no traffic for {limit:?}: going to sleep");
-            self.close(Closing::Idle);
-            return;
-        }
-        let next = now + idle::pace(limit);
-        again.at(since.map_or(next, |since| next.min((since + limit).max(now + idle::SHORTEST))));
     }
 
     /// The gate is shut: what runs is drained, what starts is stopped.
@@ -343,10 +306,12 @@ impl<P: Provider> Keeper<P> {
     }
 
     fn drain_all(&mut self, deadline: Instant) {
-        let order = self.order.clone();
+        let (stop, end) = (self.order.version.stop.clone(), self.order.leave.map_or(End::Rest, |leave| leave.end));
+        let may_rest = self.order.leave.is_none() && self.closing == Some(Closing::Idle(Tier::Paused));
         for member in &mut self.members {
             match &member.phase {
-                Phase::Starting => member.stop(&order),
+                Phase::Starting | Phase::Resuming => member.stop(&stop, end),
+                Phase::Pausing | Phase::Paused if !may_rest => member.stop(&stop, end),
                 Phase::Ready(instances) => {
                     instances.iter().for_each(|instance| instance.drain());
                     member.phase = Phase::Draining(instances.clone(), deadline);
@@ -354,7 +319,7 @@ impl<P: Provider> Keeper<P> {
                 Phase::Draining(instances, before) => {
                     member.phase = Phase::Draining(instances.clone(), deadline.min(*before));
                 }
-                Phase::Stopping | Phase::Over => {}
+                Phase::Pausing | Phase::Paused | Phase::Stopping | Phase::Over => {}
             }
         }
         self.list();
@@ -362,13 +327,14 @@ impl<P: Provider> Keeper<P> {
     }
 
     fn go_on_closing(&mut self, why: Closing) {
-        if why == Closing::Idle && self.unit.gate().seen().is_waited_for() && self.take_back() {
+        if matches!(why, Closing::Idle(_)) && self.unit.gate().seen().is_waited_for() && self.take_back() {
             // Somebody came before the stop of these, which therefore is not needed.
             while self.take_back() {}
             self.closing = None;
             return self.open();
         }
-        if self.members.is_empty() {
+        let rests = |member: &Member| member.is_paused() && matches!(why, Closing::Idle(_));
+        if self.members.iter().all(rests) {
             self.closing = None;
             // It ran well until it was told to stop.
             self.backoff.reset();
@@ -385,6 +351,7 @@ impl<P: Provider> Keeper<P> {
         self.unit.set_wanted(0);
         // Before the gate sleeps: from then on, whoever comes begins another.
         self.unit.with_wakes(Wakes::cancelled);
+        self.unit.set_paused(self.members.iter().any(Member::rests));
         if self.unit.gate().sleep() {
             self.unit.announce(State::Asleep);
         } else {
@@ -394,7 +361,7 @@ impl<P: Provider> Keeper<P> {
     }
 
     /// Shuts the gate for good; requests that wait are for another version.
-    fn leave(&mut self, deadline: Instant) {
+    fn leave(&mut self, now: Instant, leave: Leave) {
         if self.unit.gate().seen().state() == GateState::Gone {
             return;
         }
@@ -403,7 +370,7 @@ impl<P: Provider> Keeper<P> {
         self.unit.send_away(&AcquireError::Gone);
         self.closing = None;
         self.told.drain(..).for_each(|told| drop(told.send(Ok(()))));
-        self.drain_all(deadline);
+        self.drain_all(now + leave.drain);
     }
 
     fn take_order(&mut self) {
@@ -418,8 +385,9 @@ impl<P: Provider> Keeper<P> {
     }
 
     fn obey(&mut self, command: Command) {
-        let answer = match command {
-            Command::Sleep(answer) => answer,
+        let (anyhow, answer) = match command {
+            Command::Sleep { anyhow, answer } => (anyhow, answer),
+            Command::Adopt(count) => return self.adopt(count),
             Command::TryAgain => return self.backoff.skip(),
         };
         let (name, min) = (self.unit.name().to_string(), self.order.min());
@@ -427,7 +395,7 @@ impl<P: Provider> Keeper<P> {
             Some(CommandError::Unknown(name))
         } else if !self.order.version.backend.is_ours() {
             Some(CommandError::NotOurs(name))
-        } else if min > 0 {
+        } else if min > 0 && !anyhow {
             let keep = self.order.version.keep;
             let cure = if keep { "take `keep` out" } else { "set `replicas: {min: 0}`, or move its weight" };
             Some(CommandError::Held { name, min, cure })
@@ -442,10 +410,14 @@ impl<P: Provider> Keeper<P> {
         self.told.push(answer);
         if self.closing.is_some() {
             self.closing = Some(Closing::Told);
-            return;
+            return self.stop_who_rests();
         }
         match self.unit.gate().seen().state() {
-            GateState::Asleep => self.told.drain(..).for_each(|told| drop(told.send(Ok(())))),
+            GateState::Asleep => {
+                // Who asks for sleep means that nothing is left in memory either.
+                self.stop_who_rests();
+                self.told.drain(..).for_each(|told| drop(told.send(Ok(()))));
+            }
             _ => {
                 self.unit.gate().go(GateState::Closing);
                 self.close(Closing::Told);
@@ -457,14 +429,23 @@ impl<P: Provider> Keeper<P> {
         let Some(at) = self.members.iter().position(|member| member.id == id) else { return };
         let told_to_stop = matches!(self.members[at].phase, Phase::Stopping);
         match event {
+            Event::InLine => self.wait_in_line(at, true),
+            Event::Begun => self.wait_in_line(at, false),
             Event::Started => self.unit.with_wakes(Wakes::started),
             Event::Ready(endpoints) => self.is_ready(at, &endpoints),
             Event::Failed { why, timeout } => {
-                self.members[at].phase = Phase::Stopping;
+                self.members[at].enter(Phase::Stopping);
                 if !told_to_stop {
                     self.failed(&why, timeout);
                 }
             }
+            Event::Paused if told_to_stop => {}
+            Event::Paused => self.members[at].enter(Phase::Paused),
+            Event::Lost(why) => {
+                self.members[at].enter(Phase::Stopping);
+                tracing::warn!(version = %self.unit.name(), "an instance was lost in its sleep, and another takes its place: {why}");
+            }
+            Event::Used(used) => self.members[at].used = Some(used),
             Event::Exited(why) => {
                 let member = self.members.remove(at);
                 member.instances().iter().for_each(|instance| instance.drain());
@@ -482,15 +463,15 @@ impl<P: Provider> Keeper<P> {
             // It was told to stop in this moment.
             return;
         }
-        member.phase = Phase::Ready(fresh(endpoints));
-        let took = member.since.elapsed();
-        member.since = Instant::now();
+        let (took, resumed) = (member.since.elapsed(), matches!(member.phase, Phase::Resuming));
+        // New ones also for what was paused: connections from before are of no use.
+        member.enter(Phase::Ready(fresh(endpoints)));
         self.unit.ran();
         let address = endpoints.first().map(ToString::to_string).unwrap_or_default();
         tracing::info!(version = %self.unit.name(), address, took_ms = took.as_millis(), "the version is up");
         if self.unit.gate().seen().state() == GateState::Waking {
             let waiting = self.unit.waiting();
-            self.unit.with_wakes(|wakes| wakes.ready(waiting));
+            self.unit.with_wakes(|wakes| wakes.ready(waiting, !resumed));
             self.open();
         } else {
             self.list();

@@ -15,6 +15,7 @@ pub mod probe;
 pub mod provider;
 pub mod slots;
 mod sync;
+pub mod turns;
 pub mod unit;
 pub mod units;
 pub mod wakes;

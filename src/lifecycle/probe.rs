@@ -24,6 +24,8 @@ use crate::model::version::{Endpoint, Readiness};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer to `ready: {http: ...}` may take before the probe is tried again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A proxy that finds nobody behind it has closed by then: it asks on its own host.
+const STAYS_OPEN: Duration = Duration::from_millis(50);
 /// How much of an answer is read beyond its status, in KiB.
 const MOST_READS: usize = 64;
 
@@ -41,6 +43,12 @@ pub enum NotReady {
     /// The connect ran into its time limit.
     #[error("connecting to {0} took over {CONNECT_TIMEOUT:?}")]
     ConnectTimeout(SocketAddr),
+    /// Whoever accepted closed the connection at once: a proxy with nobody behind it.
+    #[error("{address} accepts and closes at once, as Docker's proxy does while nothing listens behind it")]
+    Closed {
+        /// The address probed.
+        address: SocketAddr,
+    },
     /// The name has no address.
     #[error("the name `{host}` has no address: {source}")]
     Name {
@@ -83,6 +91,26 @@ pub async fn until_ready(address: SocketAddr, readiness: &Readiness, deadline: I
     let question = Question::new(readiness, &address);
     let mut pace = Pace::begin();
     pace.until(deadline, async || probe(address, question.as_ref(), deadline).await).await?;
+    Ok(pace.probes())
+}
+
+/// As [`until_ready`], for an address where somebody else accepts before the backend does (Docker's proxy, behind a published port): a
+/// connection is proof only once it has stayed open for 50 ms, or something came. Nobody is behind the proxy while it closes at once.
+///
+/// # Errors
+/// The last probe's, when `deadline` passes first.
+pub async fn until_ready_behind_proxy(
+    address: SocketAddr,
+    readiness: &Readiness,
+    deadline: Instant,
+) -> Result<u32, NotReady> {
+    let question = Question::new(readiness, &address);
+    let mut pace = Pace::begin();
+    let probe_through = async || match &question {
+        Some(question) => probe(address, Some(question), deadline).await,
+        None => stays_open(address, deadline).await,
+    };
+    pace.until(deadline, probe_through).await?;
     Ok(pace.probes())
 }
 
@@ -137,14 +165,7 @@ impl<'a> Question<'a> {
 /// Probes once, at most until `deadline`.
 async fn probe(address: SocketAddr, question: Option<&Question<'_>>, deadline: Instant) -> Result<(), NotReady> {
     let left = || deadline.saturating_duration_since(Instant::now());
-    let mut stream = match timeout(CONNECT_TIMEOUT.min(left()), connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(source)) => return Err(NotReady::Connect { address, source }),
-        Err(_) => return Err(NotReady::ConnectTimeout(address)),
-    };
-    if is_itself(&stream) {
-        return Err(NotReady::Itself(address));
-    }
+    let mut stream = open(address, deadline).await?;
     let Some(Question { path, request }) = question else { return Ok(()) };
     let answer = timeout(ANSWER_TIMEOUT.min(left()), ask(&mut stream, request));
     match answer.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -169,6 +190,29 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     match stream.take_error()? {
         Some(refused) => Err(refused),
         None => Ok(stream),
+    }
+}
+
+/// Connects, at most until `deadline`.
+async fn open(address: SocketAddr, deadline: Instant) -> Result<TcpStream, NotReady> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let stream = match timeout(CONNECT_TIMEOUT.min(left), connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(source)) => return Err(NotReady::Connect { address, source }),
+        Err(_) => return Err(NotReady::ConnectTimeout(address)),
+    };
+    if is_itself(&stream) {
+        return Err(NotReady::Itself(address));
+    }
+    Ok(stream)
+}
+
+/// Whether a connection is not closed at once by whoever accepts it.
+async fn stays_open(address: SocketAddr, deadline: Instant) -> Result<(), NotReady> {
+    let mut stream = open(address, deadline).await?;
+    match timeout(STAYS_OPEN, stream.read(&mut [0])).await {
+        Ok(Ok(0) | Err(_)) => Err(NotReady::Closed { address }),
+        Ok(Ok(_)) | Err(_) => Ok(()),
     }
 }
 

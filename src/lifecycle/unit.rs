@@ -114,6 +114,10 @@ pub struct Unit {
     has_run: AtomicBool,
     /// How many instances the load asks for, where that is more than there may be.
     wanted: AtomicU32,
+    /// Whether it is asleep and paused, rather than stopped.
+    paused: AtomicBool,
+    /// Instances that wait for their turn to start.
+    in_line: AtomicU32,
     // Held to note a wake, or to read what is noted.
     wakes: Mutex<Wakes>,
     /// Why it is awake, for `status`; noted by the keeper.
@@ -141,6 +145,8 @@ impl Unit {
             ignored: AtomicU64::new(0),
             has_run: AtomicBool::new(false),
             wanted: AtomicU32::new(0),
+            paused: AtomicBool::new(false),
+            in_line: AtomicU32::new(0),
             wakes: Mutex::default(),
             idle_since: Mutex::default(),
         };
@@ -224,6 +230,18 @@ impl Unit {
     #[must_use]
     pub fn wanted(&self) -> Option<u32> {
         Some(self.wanted.load(Ordering::Relaxed)).filter(|wanted| *wanted > 0)
+    }
+
+    /// Whether it is asleep and paused, so that it wakes at once, rather than stopped.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Instances that wait for their turn to start.
+    #[must_use]
+    pub fn in_line(&self) -> u32 {
+        self.in_line.load(Ordering::Relaxed)
     }
 
     /// Why its last run ended by itself; `None` if it has run well since.
@@ -389,6 +407,14 @@ impl Unit {
 
     pub(super) fn set_wanted(&self, wanted: u32) {
         self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_in_line(&self, count: u32) {
+        self.in_line.store(count, Ordering::Relaxed);
     }
 
     pub(super) fn set_idle_since(&self, since: Option<Instant>) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::keeper::{Command, CommandError, Keeper, Order};
-use super::provider::{Provider, Providers};
+use super::keeper::{Command, CommandError, Keeper, Leave, Order};
+use super::provider::{End, Provider, Providers};
+use super::turns::Turns;
 use super::unit::Unit;
 use crate::model::version::Version;
 
@@ -16,6 +17,7 @@ use crate::model::version::Version;
 #[derive(Debug)]
 pub struct Units<P = Providers> {
     provider: P,
+    turns: Turns,
     threads: usize,
     by_name: HashMap<String, Entry>,
     /// Units that were let go and may not have ended yet.
@@ -53,10 +55,10 @@ pub struct Wish<'v> {
 }
 
 impl<P: Provider> Units<P> {
-    /// No units yet; `threads` data threads will count on them.
+    /// No units yet; `threads` data threads will count on them. Instances come up as they get a turn.
     #[must_use]
-    pub fn new(provider: P, threads: usize) -> Self {
-        Self { provider, threads, by_name: HashMap::new(), leaving: Vec::new() }
+    pub fn new(provider: P, turns: Turns, threads: usize) -> Self {
+        Self { provider, turns, threads, by_name: HashMap::new(), leaving: Vec::new() }
     }
 
     /// The unit of a version: the one there is, if the version's identity is the same, else a new one.
@@ -73,7 +75,7 @@ impl<P: Provider> Units<P> {
                 });
                 return Arc::clone(&entry.unit);
             }
-            self.let_go(name, Duration::ZERO);
+            self.let_go(name, Leave { drain: Duration::ZERO, end: End::Removal });
         }
         let unit = Arc::new(Unit::new(version, self.threads));
         let order = Order { version: version.clone(), has_traffic, drain, leave: None };
@@ -82,7 +84,8 @@ impl<P: Provider> Units<P> {
         // The same thing outside is not started a second time while it is being stopped.
         let same = |left: &&Leaving| left.version.name == version.name && left.version.backend == version.backend;
         let before = self.leaving.iter().filter(same).map(|left| left.over.clone()).collect();
-        let keeper = Keeper::new(Arc::clone(&unit), self.provider.clone(), receiver, commanded, before);
+        let keeper =
+            Keeper::new(Arc::clone(&unit), (self.provider.clone(), self.turns.clone()), receiver, commanded, before);
         if try_out {
             unit.knock();
         }
@@ -100,8 +103,21 @@ impl<P: Provider> Units<P> {
     /// # Errors
     /// [`CommandError`], also where it is let go meanwhile.
     pub fn sleep(&self, name: &str) -> impl Future<Output = Result<(), CommandError>> + use<P> {
+        self.rest(name, false)
+    }
+
+    /// The same for a version that is to come up again afterwards, also where it has a minimum of instances.
+    ///
+    /// # Errors
+    /// [`CommandError`], also where it is let go meanwhile.
+    pub fn stop_for_restart(&self, name: &str) -> impl Future<Output = Result<(), CommandError>> + use<P> {
+        self.rest(name, true)
+    }
+
+    fn rest(&self, name: &str, anyhow: bool) -> impl Future<Output = Result<(), CommandError>> + use<P> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.by_name.get(name).is_some_and(|entry| entry.commands.send(Command::Sleep(answer)).is_ok());
+        let command = Command::Sleep { anyhow, answer };
+        let sent = self.by_name.get(name).is_some_and(|entry| entry.commands.send(command).is_ok());
         let name = name.to_owned();
         async move {
             let answer = if sent { answered.await.ok() } else { None };
@@ -111,31 +127,46 @@ impl<P: Provider> Units<P> {
 
     /// Has a version that failed tried again now, rather than after a while. One that may sleep falls asleep, to be woken.
     pub fn try_again(&self, name: &str) {
+        self.command(name, Command::TryAgain);
+    }
+
+    /// Has a version take over so many instances that run already, by asking its provider for them. Those that there are in excess of its
+    /// maximum are left alone.
+    pub fn adopt(&self, name: &str, count: u32) {
+        self.command(name, Command::Adopt(count));
+    }
+
+    fn command(&self, name: &str, command: Command) {
         if let Some(entry) = self.by_name.get(name)
-            && entry.commands.send(Command::TryAgain).is_err()
+            && entry.commands.send(command).is_err()
         {
             tracing::debug!(version = name, "a unit's task is gone");
         }
     }
 
-    /// Lets go of all units but these: each drains for at most `timeout` and stops.
+    /// Lets go of all units but these: each drains for at most `timeout` and stops, and nothing of it stays.
     pub fn keep_only(&mut self, names: &HashSet<&str>, timeout: Duration) {
+        self.all_but(names, Leave { drain: timeout, end: End::Removal });
+    }
+
+    fn all_but(&mut self, names: &HashSet<&str>, leave: Leave) {
         let gone: Vec<String> = self.by_name.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
         for name in gone {
-            self.let_go(&name, timeout);
+            self.let_go(&name, leave);
         }
         self.leaving.retain(|left| !left.task.is_finished());
     }
 
     /// Lets go of these units, likewise; what it costs does not grow with the number of all.
     pub fn let_go_of<'n>(&mut self, names: impl Iterator<Item = &'n str>, timeout: Duration) {
-        names.for_each(|name| self.let_go(name, timeout));
+        names.for_each(|name| self.let_go(name, Leave { drain: timeout, end: End::Removal }));
         self.leaving.retain(|left| !left.task.is_finished());
     }
 
-    /// Stops everything and waits until nothing is left of it. Leases are not waited for: the data threads are done.
+    /// Stops everything and waits until nothing is left of it, but for containers, which go on as they are. Leases are not waited for: the
+    /// data threads are done.
     pub async fn stop(mut self) {
-        self.keep_only(&HashSet::new(), Duration::ZERO);
+        self.all_but(&HashSet::new(), Leave { drain: Duration::ZERO, end: End::Handover });
         for left in self.leaving {
             if let Err(error) = left.task.await {
                 tracing::error!(%error, "a unit's task did not end as it should");
@@ -143,9 +174,9 @@ impl<P: Provider> Units<P> {
         }
     }
 
-    fn let_go(&mut self, name: &str, timeout: Duration) {
+    fn let_go(&mut self, name: &str, leave: Leave) {
         if let Some(entry) = self.by_name.remove(name) {
-            entry.orders.send_modify(|order| order.leave = Some(timeout));
+            entry.orders.send_modify(|order| order.leave = Some(leave));
             let version = entry.orders.borrow().version.clone();
             self.leaving.push(Leaving { version, task: entry.task, over: entry.over });
         }

@@ -84,13 +84,16 @@ impl Wakes {
         }
     }
 
-    /// It is ready, for so many requests that waited. Returns how long that took, if there was a wake.
-    pub fn ready(&mut self, waiting: u32) -> Option<Duration> {
+    /// It is ready, for so many requests that waited; by a start, or else by a resume from a pause, which tells nothing of starts. Returns
+    /// how long that took, if there was a wake.
+    pub fn ready(&mut self, waiting: u32, by_start: bool) -> Option<Duration> {
         let mut wake = self.current.take()?;
         let now = Instant::now();
         let took = now.saturating_duration_since(wake.asked);
         wake.ready = Some(now);
-        self.typical = Some(self.typical.map_or(took, |typical| (typical * 3 + took) / 4));
+        if by_start {
+            self.typical = Some(self.typical.map_or(took, |typical| (typical * 3 + took) / 4));
+        }
         self.keep(wake, WakeOutcome::Ready, now, waiting);
         Some(took)
     }
@@ -182,7 +185,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(30)).await;
         let late = Instant::now();
         tokio::time::advance(Duration::from_millis(50)).await;
-        assert_eq!(wakes.ready(2), Some(Duration::from_millis(100)));
+        assert_eq!(wakes.ready(2, true), Some(Duration::from_millis(100)));
         tokio::time::advance(Duration::from_millis(5)).await;
         let now = Instant::now();
         let of = |queue, start, probe| {
@@ -224,7 +227,7 @@ mod tests {
             wait(10).await;
             wakes.started();
             wait(30).await;
-            wakes.ready(waiting);
+            wakes.ready(waiting, true);
         }
         let millis = |duration: Duration| duration.as_millis();
         let parts: Vec<_> =

@@ -6,6 +6,7 @@
 pub mod choose;
 pub mod glob;
 pub mod host;
+pub mod image;
 pub mod name;
 pub mod path;
 pub mod policy;

@@ -424,6 +424,18 @@ impl Version {
         }
     }
 
+    /// How long without traffic it stays awake before it is paused or else stopped; for ever where `None`.
+    #[must_use]
+    pub fn sleeps_after(&self) -> Option<Duration> {
+        self.pauses_after().or(self.sleep.stop_after)
+    }
+
+    /// How long without traffic it stays awake before it is paused, if it is.
+    #[must_use]
+    pub fn pauses_after(&self) -> Option<Duration> {
+        self.sleep.pause_after.filter(|_| self.backend.is_container())
+    }
+
     /// How many instances there are at least, for a version that has weight or that a rule points at (`has_traffic`), or not.
     #[must_use]
     pub fn min_running(&self, has_traffic: bool) -> u32 {

@@ -234,6 +234,11 @@ impl Reloader {
         changed
     }
 
+    /// The services that are not in force as their files have them, by name: of what such a file says, nothing is known.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        self.loaded.held.iter().map(|held| held.service.as_str())
+    }
+
     /// Frees old pictures that nobody reads any more; true if some are still read.
     pub fn sweep(&mut self) -> bool {
         self.graveyard.sweep();
@@ -331,6 +336,8 @@ fn fixed_at_start(then: &Settings, now: &Settings) -> Vec<&'static str> {
         ("socket", then.socket != now.socket),
         ("threads", then.threads != now.threads),
         ("max_connections", then.max_connections != now.max_connections),
+        ("docker", then.docker != now.docker),
+        ("max_starts", then.max_starts != now.max_starts),
         ("process.ports", then.process_ports != now.process_ports),
         ("log.format", then.log_format != now.log_format),
     ]

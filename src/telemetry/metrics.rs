@@ -30,6 +30,8 @@ pub struct Reading {
     pub proxy: ProxyTotals,
     /// Lines of the access log that were dropped because it could not be written fast enough, or at all.
     pub access_lines_dropped: u64,
+    /// Instances that are coming up.
+    pub starts: StartsReading,
     /// The services.
     pub services: Vec<ServiceReading>,
     /// The states that a version can be in.
@@ -98,6 +100,15 @@ pub struct ScalingReading {
     pub wakes: WakeTotals,
 }
 
+/// The instances of all versions that are coming up.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct StartsReading {
+    /// Those that do.
+    pub now: u64,
+    /// Those that wait for their turn.
+    pub waiting: u64,
+}
+
 /// The text of a scrape.
 #[must_use]
 pub fn render(reading: Reading) -> String {
@@ -152,6 +163,8 @@ impl Reading {
         counter(to, "tidegate_tunnels", "Tunnels (WebSocket) begun", proxy.tunnels_opened)?;
         counter(to, "tidegate_retries", "Requests sent again to another connection or instance", proxy.retries)?;
         counter(to, "tidegate_access_log_dropped", "Lines that the access log lost", self.access_lines_dropped)?;
+        gauge(to, "tidegate_starts", "Instances that are coming up now", self.starts.now)?;
+        gauge(to, "tidegate_starts_waiting", "Instances that wait for their turn to come up", self.starts.waiting)?;
         let help = "Requests answered without a service";
         let mut unrouted = family(to, "tidegate_unrouted_requests", help, MetricType::Counter)?;
         for (why, number) in Unrouted::ALL.iter().zip(proxy.unrouted) {
@@ -341,6 +354,7 @@ mod tests {
         Reading {
             started_at: SystemTime::UNIX_EPOCH,
             config,
+            starts: StartsReading { now: 2, waiting: 3 },
             proxy: ProxyTotals { connections_open: 5, ..ProxyTotals::default() },
             access_lines_dropped: 4,
             services: vec![ServiceReading {
@@ -410,6 +424,7 @@ mod tests {
         assert_eq!(of("tidegate_config_generation"), 7.0);
         assert_eq!(of("tidegate_config_rejected"), 1.0);
         assert_eq!(of("tidegate_connections_open"), 5.0);
+        assert_eq!((of("tidegate_starts"), of("tidegate_starts_waiting")), (2.0, 3.0));
         assert_eq!(of("tidegate_access_log_dropped_total"), 4.0);
         assert_eq!(of(r#"tidegate_unrouted_requests_total{reason="unknown_host"}"#), 0.0);
         assert_eq!(of(&format!(r#"tidegate_build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"))), 1.0);

@@ -5,6 +5,8 @@ mod admin;
 mod check;
 mod connects;
 mod demo;
+mod docker_image;
+mod docker_provider;
 mod explain;
 mod hold;
 mod hook;

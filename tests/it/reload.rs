@@ -209,7 +209,7 @@ fn a_broken_edit_changes_nothing_and_is_shown_until_it_is_mended() {
         (good.replace("shop-001: 100", "shop-001: 95"), "1:10", "weights of service shop sum to 95, not 100"),
         (good.replace("weights", "wieghts"), "1:1", "unknown key `wieghts`"),
         (good.replace("shop-001: 100", "shop-001: 100]"), "1:10", "this is not YAML"),
-        (format!("{good}image: x\n"), "5:1", "unknown key `image`"),
+        (format!("{good}image: x\n"), "5:1", "`image` does not belong here"),
     ]
     .into_iter()
     .enumerate()

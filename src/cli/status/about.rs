@@ -15,6 +15,7 @@ pub(super) fn about(version: &VersionStatus) -> String {
 /// Why it is in its state.
 pub(crate) fn why(version: &VersionStatus) -> Option<String> {
     match version.state.as_str() {
+        "asleep" if version.why.as_deref() == Some("paused") => version.why.clone(),
         "asleep" => {
             let failed = version.wakes.first()?.failed.as_deref()?;
             Some(format!("the last wake failed: {}", short(failed)))

@@ -10,7 +10,7 @@ use crate::config::file::{
 use crate::config::spanned::Spanned;
 use crate::model::glob::Pattern;
 use crate::model::name::VersionName;
-use crate::model::version::{Ignore, Replicas, Scale, ScaleOn, Sleep};
+use crate::model::version::{Backend, Ignore, Replicas, Scale, ScaleOn, Sleep};
 
 impl Check {
     /// What the file says over the default; the default where that makes no sense.
@@ -65,20 +65,63 @@ impl Check {
     /// The addresses of a hook come up together: as instances they are one.
     pub(super) fn replicas_of_hook(&mut self, file: Option<&Spanned<ReplicasForm>>, default: Replicas) -> Replicas {
         let default = Replicas { min: default.min.min(1), max: 1 };
-        let most = file.map(|file| match &file.value {
-            ReplicasForm::Fixed(count) => *count,
-            ReplicasForm::Range(ReplicasFile { min, max }) => {
-                let value = |count: &Option<Spanned<u32>>| count.as_ref().map_or(0, |count| count.value);
-                value(min).max(value(max))
-            }
-        });
+        let most = file.map_or(0, |file| most(&file.value));
         match file {
-            Some(file) if most > Some(1) => {
+            Some(file) if most > 1 => {
                 let cure = "write `{min: 0, max: 1}`, or 1 if it should always run";
                 self.error(file.span, "the `urls` of a hook come up together, so there is one instance of it", cure);
                 default
             }
             _ => self.replicas(file, default),
+        }
+    }
+
+    /// A container that is there is one instance, however many Compose has made of it.
+    pub(super) fn replicas_of_found(&mut self, file: Option<&Spanned<ReplicasForm>>, default: Replicas) -> Replicas {
+        let most = file.map_or(0, |file| most(&file.value));
+        let default = Replicas { min: default.min.min(1), max: 1 };
+        match file {
+            Some(file) if most > 1 => {
+                let cure =
+                    "write `{min: 0, max: 1}`, or 1 if it should always run; or `image`, of which tidegate makes more";
+                self.error(file.span, "tidegate makes no more of a container that is somebody else's", cure);
+                default
+            }
+            _ => self.replicas(file, default),
+        }
+    }
+
+    /// Pausing, and scaling by processor time: refused where it is said of others than containers, dropped where it is only a default.
+    pub(super) fn for_containers_only(
+        &mut self,
+        backend: &Backend,
+        file: &VersionFile,
+        (sleep, scale): (&mut Sleep, &mut Scale),
+    ) {
+        let said = file.sleep.as_ref().and_then(|sleep| sleep.pause_after.as_ref());
+        if !backend.is_container() {
+            if let Some(pause) = said.filter(|pause| pause.value.0.is_some()) {
+                let cure = "write `stop_after`, which stops it";
+                self.error(pause.span, "only containers can be paused: `pause_after` is not for this version", cure);
+            }
+            sleep.pause_after = None;
+            if let Some(on) = file.scale.as_ref().filter(|scale| scale.on == Some(ScaleOnFile::Cpu)) {
+                let cure = "write `on: concurrency` or `on: rps`";
+                self.error(on.span, "only of containers is the processor time known", cure);
+            } else if scale.on == ScaleOn::Cpu {
+                *scale = Scale::default();
+            }
+        }
+        if let (Some(pause), Some(stop)) = (sleep.pause_after, sleep.stop_after)
+            && pause >= stop
+        {
+            let stop_after = file.sleep.as_ref().and_then(|sleep| sleep.stop_after.as_ref().map(|stop| stop.span));
+            let span = said.map(|pause| pause.span).or(stop_after);
+            if let (Some(span), Some(_)) = (span, said) {
+                let cure = "write a shorter one, like `{pause_after: 5m, stop_after: 1h}`, or take it out";
+                self.error(span, "`pause_after` is not shorter than `stop_after`, so it would never be paused", cure);
+            }
+            sleep.pause_after = None;
         }
     }
 
@@ -180,6 +223,17 @@ impl Check {
             paths: patterns(&file.paths, &default.paths),
             user_agents: patterns(&file.user_agents, &default.user_agents),
             status,
+        }
+    }
+}
+
+/// The larger number that is written.
+fn most(file: &ReplicasForm) -> u32 {
+    match file {
+        ReplicasForm::Fixed(count) => *count,
+        ReplicasForm::Range(ReplicasFile { min, max }) => {
+            let value = |count: &Option<Spanned<u32>>| count.as_ref().map_or(0, |count| count.value);
+            value(min).max(value(max))
         }
     }
 }

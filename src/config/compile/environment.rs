@@ -8,16 +8,26 @@ use crate::config::spanned::{Entries, Spanned};
 /// Set by tidegate for every process.
 const RESERVED: &str = "PORT";
 
+/// Whether tidegate says which port to listen on, or the version does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// A process is told.
+    Told,
+    /// A container listens where it always does.
+    Own,
+}
+
 impl Check {
     /// `env` over `env_file`; sorted by name, so that order does not tell environments apart.
     pub(super) fn environment(
         &mut self,
         env: Option<&Spanned<Entries<Spanned<Word>>>>,
         env_file: Option<&Spanned<String>>,
+        port: Port,
     ) -> Box<[(String, String)]> {
-        let mut all: Vec<(String, String)> = env_file.map(|path| self.environment_file(path)).unwrap_or_default();
+        let mut all: Vec<(String, String)> = env_file.map(|path| self.environment_file(path, port)).unwrap_or_default();
         for (name, value) in env.into_iter().flat_map(|env| env.iter()) {
-            self.environment_name(name, name.span);
+            self.environment_name(name, name.span, port);
             if let Some(text) = self.fill_in(value.as_str(), name, value.span) {
                 all.retain(|(earlier, _)| *earlier != name.value);
                 all.push((name.value.clone(), text));
@@ -27,8 +37,8 @@ impl Check {
         all.into()
     }
 
-    fn environment_name(&mut self, name: &str, span: Span) {
-        if name == RESERVED {
+    fn environment_name(&mut self, name: &str, span: Span, port: Port) {
+        if name == RESERVED && port == Port::Told {
             self.error(
                 span,
                 "`PORT` is set by tidegate",
@@ -88,7 +98,7 @@ impl Check {
     }
 
     /// `NAME=value` lines; blank lines and lines that begin with `#` are passed over, quotes around a value are taken off.
-    fn environment_file(&mut self, at: &Spanned<String>) -> Vec<(String, String)> {
+    fn environment_file(&mut self, at: &Spanned<String>, port: Port) -> Vec<(String, String)> {
         let path = self.dependency(at);
         let mut all: Vec<(String, String)> = Vec::new();
         let text = match std::fs::read(&path).map(String::from_utf8) {
@@ -122,7 +132,11 @@ impl Check {
                 continue;
             };
             let name = name.trim().strip_prefix("export ").unwrap_or(name).trim();
-            if name == RESERVED || name.is_empty() || name.contains(char::is_whitespace) || line.contains('\0') {
+            if (name == RESERVED && port == Port::Told)
+                || name.is_empty()
+                || name.contains(char::is_whitespace)
+                || line.contains('\0')
+            {
                 let message = format!("line {number} of `{}` sets a variable that cannot be set", at.value);
                 self.error(at.span, message, "`PORT` is set by tidegate; other names have letters, digits and `_`");
                 continue;

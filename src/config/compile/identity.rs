@@ -140,8 +140,24 @@ impl Check {
     ) {
         let key = |key: Option<Span>| key.unwrap_or(at);
         let (was, is) = (was.fingerprint(), Fingerprint::of(is));
-        let (field, span) = if was.command != is.command && is.command.is_some() {
+        let volumes = file.volumes.as_ref().and_then(|list| list.first()).map(|volume| volume.span);
+        let (field, span) = if was.image != is.image && is.image.is_some() {
+            ("image", key(place(&file.image)))
+        } else if was.container != is.container && is.container.is_some() {
+            match &file.compose {
+                Some(compose) => ("compose", compose.span),
+                None => ("container", key(place(&file.container))),
+            }
+        } else if was.command != is.command && (is.command.is_some() || is.image.is_some()) {
             ("command", key(place(&file.command)))
+        } else if was.port != is.port {
+            ("port", key(place(&file.port)))
+        } else if was.entrypoint != is.entrypoint {
+            ("entrypoint", key(place(&file.entrypoint)))
+        } else if was.volumes != is.volumes {
+            ("volumes", key(volumes))
+        } else if was.resources != is.resources {
+            ("resources", key(place(&file.resources)))
         } else if was.urls != is.urls {
             ("urls", key(place(&file.urls)))
         } else if was.hook != is.hook {

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::{
-    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile, RootFile,
-    Time, Word,
+    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile,
+    MAX_STARTS, ReachFile, RootFile, Time, Word,
 };
 use crate::config::source::Span;
 use crate::config::spanned::{OneOrMany, Spanned};
@@ -17,7 +17,7 @@ use crate::model::host::HostPattern;
 use crate::model::policy::{Timeouts, WaitingPage};
 use crate::model::settings::{
     AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_MAX_STARTS, DEFAULT_PROCESS_PORTS, Docker, Drain,
-    LogFormat, LogLevel, Settings,
+    LogFormat, LogLevel, Reach, Settings,
 };
 use crate::model::version::{Preview, Queue, Replicas, Scale, Sleep, Start, Stop};
 
@@ -91,8 +91,8 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
             .and_then(|queue| queue.max_bodies)
             .map_or(DEFAULT_MAX_HELD_BODIES, |size| size.0),
         process_ports: process_ports(check, file),
-        docker: Docker::default(),
-        max_starts: DEFAULT_MAX_STARTS,
+        docker: docker(check, file.docker.as_ref()),
+        max_starts: max_starts(check, file.max_starts.as_ref()),
         access_log: file.access_log.as_ref().map(|target| match target.as_str() {
             "-" => AccessLogTarget::Stdout,
             path => AccessLogTarget::File(check.path(path)),
@@ -315,6 +315,66 @@ fn defaults(check: &mut Check, file: Option<&DefaultsFile>) -> Defaults {
         sleep: check.sleep(file.sleep.as_ref(), &base.sleep),
         queue: check.queue(file.queue.as_ref(), base.queue),
         waiting_page: check.waiting_page(file.waiting_page.as_ref(), None),
+    }
+}
+
+fn docker(check: &mut Check, file: Option<&DockerFile>) -> Docker {
+    let default = Docker::default();
+    let Some(file) = file else { return default };
+    if let Some(host) = &file.host {
+        let path = host.as_str().strip_prefix("unix://");
+        let good = path.is_some_and(|path| path.starts_with('/'))
+            || ["tcp://", "http://", "https://"].iter().any(|scheme| {
+                host.as_str().strip_prefix(scheme).is_some_and(|rest| !rest.trim_end_matches('/').is_empty())
+            });
+        if host.as_str().starts_with("ssh://") {
+            let cure = "forward its socket (`ssh -L /run/engine.sock:/var/run/docker.sock HOST`), and name that";
+            check.error(host.span, "an engine over ssh is not supported yet", cure);
+        } else if !good {
+            let cure = "write `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`";
+            check.error(host.span, format!("`{}` is not where an engine can be", host.as_str().escape_debug()), cure);
+        }
+    }
+    let network = file.network.as_ref().map_or(default.network, |network| {
+        if !is_engine_name(network.as_str()) {
+            let cure = "write the name of a network, as `docker network ls` shows it";
+            check.error(network.span, format!("`{}` cannot be a network", network.as_str().escape_debug()), cure);
+        }
+        if matches!(network.as_str(), "host" | "none") {
+            let cure = "name a bridge network: `docker network create tidegate`, then `network: tidegate`";
+            check.error(network.span, "containers on this network have no address of their own", cure);
+        }
+        network.as_str().into()
+    });
+    let owner = file.owner.as_ref().map(|owner| {
+        if owner.as_str().is_empty() {
+            check.error(owner.span, "nobody's containers would be tidegate's", "write a name, like `shop-host`");
+        }
+        owner.as_str().into()
+    });
+    let reach = file.reach.map_or(default.reach, |reach| match reach {
+        ReachFile::Auto => Reach::Auto,
+        ReachFile::Network => Reach::Network,
+        ReachFile::Published => Reach::Published,
+    });
+    Docker { host: file.host.as_ref().map(|host| host.as_str().into()), network, reach, owner }
+}
+
+/// Names of networks, volumes and containers, as the engine takes them.
+pub(super) fn is_engine_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(inner)
+}
+
+fn max_starts(check: &mut Check, file: Option<&Spanned<u64>>) -> u32 {
+    let Some(count) = file else { return DEFAULT_MAX_STARTS };
+    match u32::try_from(count.value) {
+        Ok(value @ 1..=MAX_STARTS) => value,
+        _ => {
+            let message = format!("`max_starts` is out of range: {}", count.value);
+            check.error(count.span, message, format!("write a whole number from 1 to {MAX_STARTS}"));
+            DEFAULT_MAX_STARTS
+        }
     }
 }
 

@@ -38,7 +38,11 @@ impl Check {
                 replicas = self.replicas_of_hook(file.replicas.as_ref(), defaults.replicas);
                 scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
             }
-            Some(Backend::Process(_) | Backend::Container(_) | Backend::Found(_)) | None => {
+            Some(Backend::Found(_)) => {
+                replicas = self.replicas_of_found(file.replicas.as_ref(), defaults.replicas);
+                scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
+            }
+            Some(Backend::Process(_) | Backend::Container(_)) | None => {
                 replicas = self.replicas(file.replicas.as_ref(), defaults.replicas);
                 scale = self.scale(file.scale.as_ref().map(|scale| &scale.value), defaults.scale);
             }
@@ -46,9 +50,12 @@ impl Check {
         if backend.as_ref().is_some_and(Backend::is_ours) && !self.has_error_within(file.span) {
             self.sleepless(&name, file, replicas);
         }
+        if let Some(backend) = &backend {
+            self.for_containers_only(backend, file, (&mut sleep, &mut scale));
+        }
         if let Some(scale) = file.scale.as_ref().filter(|_| replicas.max == 1 && !self.has_error_within(file.span)) {
             let cure = match &backend {
-                Some(Backend::Process(_)) => {
+                Some(Backend::Process(_) | Backend::Container(_)) => {
                     "say how many there may be, like `replicas: {max: 5}`, or take `scale` out"
                 }
                 _ => "take it out",

@@ -41,6 +41,11 @@ pub struct RootFile {
     pub drain: Option<DrainFile>,
     /// The processes that tidegate runs.
     pub process: Option<ProcessFile>,
+    /// The Docker engine.
+    pub docker: Option<DockerFile>,
+    /// Instances of all versions that may be coming up at a time, others wait for their turn; `16` when left out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_starts: Option<Spanned<u64>>,
     /// Requests that wait for versions, all together.
     pub queue: Option<RootQueueFile>,
     /// A file for the access log (JSON lines), or `-` for standard output; off when left out.
@@ -94,6 +99,36 @@ pub struct ProcessFile {
     /// The ports that they get, outside the kernel's ephemeral range; `20000-29999` when left out.
     #[schemars(regex(pattern = "^[0-9]+-[0-9]+$"))]
     pub ports: Option<Spanned<String>>,
+}
+
+/// The Docker engine, and how its containers are reached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Docker", default)]
+#[schemars(deny_unknown_fields)]
+pub struct DockerFile {
+    /// Where it is, as in `DOCKER_HOST`: `unix:///PATH` or `tcp://HOST:PORT`; what that variable says when left out, or else
+    /// `unix:///var/run/docker.sock`.
+    pub host: Option<Spanned<Word>>,
+    /// The network that tidegate's containers are put on; `bridge` when left out.
+    pub network: Option<Spanned<Word>>,
+    /// How containers are reached: by their own address (`network`), by a port published on loopback (`published`), or by whichever works
+    /// (`auto`, when left out).
+    pub reach: Option<ReachFile>,
+    /// Whose containers are tidegate's, where several share an engine: what is in their label `tidegate.owner`; the path of this file
+    /// when left out.
+    pub owner: Option<Spanned<Word>>,
+}
+
+/// How containers are reached.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename = "Reach", rename_all = "lowercase")]
+pub enum ReachFile {
+    /// By whichever works.
+    Auto,
+    /// By their own address.
+    Network,
+    /// By a port published on loopback.
+    Published,
 }
 
 /// Requests that wait for versions, all together.
@@ -155,7 +190,7 @@ pub struct DefaultsFile {
     pub preview: Option<PreviewFile>,
     /// How instances are started.
     pub start: Option<StartFile>,
-    /// How processes and hooks are stopped.
+    /// How processes, containers and hooks are stopped.
     pub stop: Option<StopFile>,
     /// How many instances versions have.
     pub replicas: Option<Spanned<ReplicasForm>>,

@@ -3,28 +3,45 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{CommandFile, CountOrOff, QueueFile, ReplicasForm, ScaleFile, SleepFile, Time, Word};
+use super::{Bytes, CommandFile, CountOrOff, QueueFile, ReplicasForm, ScaleFile, SleepFile, Time, Word};
 use crate::config::spanned::{Entries, Spanned};
 
-/// One deployment of a service: `command`, or `urls` with or without `hook`.
+/// One deployment of a service: `image`, `command`, `container`, `compose`, or `urls` with or without `hook`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Version", default)]
 #[schemars(deny_unknown_fields)]
 pub struct VersionFile {
     /// Addresses of what runs already, or is started by `hook`: `http://HOST:PORT`.
     pub urls: Option<Spanned<Vec<Spanned<String>>>>,
+    /// A container of tidegate's own, made from this image: `NAME:TAG`, or `NAME:TAG@sha256:DIGEST`, which never changes.
+    pub image: Option<Spanned<Word>>,
+    /// A container that exists already, by its name: started, paused and stopped, never created, changed or removed.
+    pub container: Option<Spanned<Word>>,
+    /// Containers that Compose has made, as `PROJECT/SERVICE`; likewise.
+    pub compose: Option<Spanned<Word>>,
+    /// The port that a container listens on; `80` when left out.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<Spanned<u64>>,
+    /// In place of the entry point of the image.
+    pub entrypoint: Option<Spanned<CommandFile>>,
+    /// What of the host a container sees: `SOURCE:TARGET`, or `SOURCE:TARGET:ro`. A source with a `/` or `.` in front is a path, relative
+    /// to this file; any other is the name of a volume.
+    pub volumes: Option<Vec<Spanned<Word>>>,
+    /// What of the host a container may use; without limits when left out.
+    pub resources: Option<Spanned<ResourcesFile>>,
     /// A process: program and arguments. It is told its port in `PORT`. A program with a `/` in it is relative to this file,
-    /// any other is looked up in PATH.
+    /// any other is looked up in PATH. With `image`: the arguments of its entry point.
     pub command: Option<Spanned<CommandFile>>,
     /// Commands that start and stop what listens on `urls`.
     pub hook: Option<Spanned<HookFile>>,
-    /// Environment of the process; `${NAME}` is filled in from tidegate's own environment, `$$` is `$`.
+    /// Environment of the process or container; `${NAME}` is filled in from tidegate's own environment, `$$` is `$`.
     pub env: Option<Spanned<Entries<Spanned<Word>>>>,
     /// A file with more of it, `NAME=value` lines; `env` comes first.
     pub env_file: Option<Spanned<String>>,
     /// Working directory of the process.
     pub cwd: Option<Spanned<String>>,
-    /// The user that the process runs as, by name or number, or as `"uid:gid"`; tidegate's own when left out. Needs root.
+    /// The user that the process runs as, by name or number, or as `"uid:gid"`; tidegate's own, or the image's, when left out. For a
+    /// process it needs root.
     pub user: Option<Spanned<Word>>,
     /// How it is stopped.
     pub stop: Option<Spanned<StopFile>>,
@@ -46,6 +63,18 @@ pub struct VersionFile {
     pub preview: Option<PreviewFile>,
     /// Free text, for people.
     pub remark: Option<Word>,
+}
+
+/// What of the host a container may use.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename = "Resources", default)]
+#[schemars(deny_unknown_fields)]
+pub struct ResourcesFile {
+    /// Cores, such as `0.5` or `2`.
+    #[schemars(with = "Option<f64>", range(min = 0.01))]
+    pub cpu: Option<Spanned<Word>>,
+    /// Memory, such as `256MiB`; a container that wants more is killed. 6MiB or more.
+    pub memory: Option<Spanned<Bytes>>,
 }
 
 /// Commands that start and stop what listens on `urls`, all of it together. They have tidegate's own environment. A program with a
@@ -88,7 +117,7 @@ pub struct ReadyFile {
 #[serde(rename = "Stop", default)]
 #[schemars(deny_unknown_fields)]
 pub struct StopFile {
-    /// The signal that a process gets first; `TERM` when left out.
+    /// The signal that a process or container gets first; `TERM` when left out.
     pub signal: Option<Spanned<SignalFile>>,
     /// How long it then has before SIGKILL, or a hook's `stop` for its work; `10s` when left out.
     pub grace: Option<Time>,

@@ -27,6 +27,8 @@ struct Seen<'v> {
     /// How long nothing has kept it awake, as far as the keeper has looked.
     idle_for: Option<Duration>,
     last_end: Option<String>,
+    paused: bool,
+    in_line: u32,
 }
 
 /// For `status`.
@@ -90,6 +92,8 @@ impl<'v> Seen<'v> {
             waiting: unit.waiting(),
             idle_for: unit.idle_since().map(|since| since.elapsed()),
             last_end: unit.last_end(),
+            paused: unit.is_paused(),
+            in_line: unit.in_line(),
         }
     }
 
@@ -113,6 +117,8 @@ impl<'v> Seen<'v> {
         let waiting = self.waiting;
         match &self.state {
             State::Failed { why, .. } => Some(why.to_string()),
+            State::Asleep if self.paused => Some("paused".to_owned()),
+            State::Starting if self.in_line > 0 => Some("waits for its turn to start (max_starts)".to_owned()),
             State::Asleep | State::Starting if self.last_end.is_some() => {
                 self.last_end.as_ref().map(|end| format!("the last run ended: {end}"))
             }
@@ -148,8 +154,8 @@ impl<'v> Seen<'v> {
         }
         let tunnels = self.quiet.min(self.in_flight);
         let requests = self.in_flight - tunnels + u64::from(self.waiting);
-        let stop_after = self.version.sleep.stop_after;
-        let because = match stop_after {
+        let sleeps_after = self.version.sleeps_after();
+        let because = match sleeps_after {
             _ if self.version.keep => "keep",
             _ if self.min > 0 => "min",
             None => "never",
@@ -158,7 +164,7 @@ impl<'v> Seen<'v> {
             _ => "idle",
         };
         // The keeper looks now and then: until it does, what has just become idle has all its time.
-        let left = stop_after.map(|limit| limit.saturating_sub(self.idle_for.unwrap_or_default()));
+        let left = sleeps_after.map(|limit| limit.saturating_sub(self.idle_for.unwrap_or_default()));
         let sleeps_in = left.filter(|_| matches!(because, "tunnels" | "idle")).map(rounded_up);
         Some(AwakeStatus { because: because.to_owned(), requests, tunnels, sleeps_in })
     }
@@ -238,6 +244,8 @@ mod tests {
             quiet: 0,
             waiting: 0,
             idle_for: Some(Duration::from_millis(17_500)),
+            paused: false,
+            in_line: 0,
             last_end: None,
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::lifecycle::provider::End;
 use crate::model::version::Version;
 
 /// What a unit's task is to do.
@@ -14,8 +15,17 @@ pub(in crate::lifecycle) struct Order {
     pub(in crate::lifecycle) has_traffic: bool,
     /// How long requests have to finish when an instance is stopped for want of load.
     pub(in crate::lifecycle) drain: Duration,
-    /// Drain for at most this long, then stop for good.
-    pub(in crate::lifecycle) leave: Option<Duration>,
+    /// Leave for good.
+    pub(in crate::lifecycle) leave: Option<Leave>,
+}
+
+/// How a unit is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::lifecycle) struct Leave {
+    /// It drains for at most so long.
+    pub(in crate::lifecycle) drain: Duration,
+    /// What then becomes of its instances.
+    pub(in crate::lifecycle) end: End,
 }
 
 impl Order {
@@ -28,8 +38,10 @@ impl Order {
 /// What a person asks of a unit.
 #[derive(Debug)]
 pub(in crate::lifecycle) enum Command {
-    /// Sleep now; answered when it does.
-    Sleep(oneshot::Sender<Result<(), CommandError>>),
+    /// Sleep now; answered when it does. Even where it has a minimum of instances, if `anyhow`, from which it then wakes.
+    Sleep { anyhow: bool, answer: oneshot::Sender<Result<(), CommandError>> },
+    /// So many instances of it run, which somebody else has started: take them over.
+    Adopt(u32),
     /// Do not wait any longer before the next try, if it has failed.
     TryAgain,
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
+use super::docker::error::DockerError;
 use super::exit::{ExitReport, write_lines};
 use super::user::UserError;
 use crate::lifecycle::ports::NoFreePort;
@@ -19,6 +20,9 @@ pub enum StartError {
     /// It is no container.
     #[error("only containers can be paused")]
     CannotPause,
+    /// A container.
+    #[error(transparent)]
+    Docker(#[from] Box<DockerError>),
     /// All ports are taken.
     #[error(transparent)]
     NoFreePort(#[from] NoFreePort),
@@ -132,6 +136,24 @@ pub enum StartError {
         /// What it wrote last, oldest first.
         lines: Vec<String>,
     },
+}
+
+impl StartError {
+    /// Whether it took too long, rather than failed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::OtherAddress { .. } | Self::HookTimeout { .. } => true,
+            Self::Docker(error) => error.is_timeout(),
+            _ => false,
+        }
+    }
+}
+
+impl From<DockerError> for StartError {
+    fn from(error: DockerError) -> Self {
+        Self::Docker(Box::new(error))
+    }
 }
 
 const DAEMON_CURE: &str = "\na program that goes into the background cannot be run: tell it to stay in the foreground";

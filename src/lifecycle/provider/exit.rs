@@ -13,6 +13,8 @@ pub struct ExitReport {
     pub killed: bool,
     /// The command that was to stop it failed: it may still run.
     pub stop_failed: bool,
+    /// Why it ended, where more is known than the code.
+    pub cause: Option<String>,
     /// The last lines that it wrote, oldest first; a line each of standard output or standard error.
     pub last_lines: Vec<String>,
 }
@@ -21,10 +23,13 @@ impl ExitReport {
     /// How it ended, in a few words.
     #[must_use]
     pub fn outcome(&self) -> String {
-        let Some(code) = self.code else { return "its supervisor was killed".to_owned() };
+        let Some(code) = self.code else {
+            return self.cause.clone().unwrap_or_else(|| "its supervisor was killed".to_owned());
+        };
         // Shells use 128 plus the signal too, so that a program that exits so means the same.
-        Signal::try_from(code - 128)
-            .map_or_else(|_| format!("exit code {code}"), |signal| format!("exit code {code} ({signal})"))
+        let outcome = Signal::try_from(code - 128)
+            .map_or_else(|_| format!("exit code {code}"), |signal| format!("exit code {code} ({signal})"));
+        self.cause.iter().fold(outcome, |outcome, cause| format!("{outcome}: {cause}"))
     }
 }
 
@@ -50,10 +55,16 @@ mod tests {
 
     #[test]
     fn names_the_signal_and_shows_the_last_lines() {
-        let report =
-            ExitReport { code: Some(137), killed: false, stop_failed: false, last_lines: vec!["oops".to_owned()] };
+        let report = ExitReport {
+            code: Some(137),
+            killed: false,
+            stop_failed: false,
+            cause: None,
+            last_lines: vec!["oops".to_owned()],
+        };
         assert_eq!(report.to_string(), "exit code 137 (SIGKILL); its last lines:\n  oops");
-        let report = ExitReport { code: Some(1), killed: false, stop_failed: false, last_lines: Vec::new() };
+        let report =
+            ExitReport { code: Some(1), killed: false, stop_failed: false, cause: None, last_lines: Vec::new() };
         assert_eq!(report.to_string(), "exit code 1; it wrote nothing");
     }
 }

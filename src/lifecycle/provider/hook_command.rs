@@ -132,7 +132,8 @@ impl Running {
                 (self.child.wait().await?, true)
             }
         };
-        let mut report = ExitReport { code: code(status), killed, stop_failed: false, last_lines: Vec::new() };
+        let mut report =
+            ExitReport { code: code(status), killed, stop_failed: false, cause: None, last_lines: Vec::new() };
         if killed || !status.success() {
             output.ended().await;
             report.last_lines = output.last_lines();

@@ -61,7 +61,13 @@ impl StopCommand {
                 let error = cannot_run(&self.words, source);
                 warn!(%version, "`hook.stop` failed, so the version may still run: {error}");
                 // As a shell says it.
-                ExitReport { code: Some(127), killed: false, stop_failed: true, last_lines: vec![error.to_string()] }
+                ExitReport {
+                    code: Some(127),
+                    killed: false,
+                    stop_failed: true,
+                    cause: None,
+                    last_lines: vec![error.to_string()],
+                }
             }
         }
     }

@@ -88,6 +88,15 @@ pub fn anybody_on(port: u16) -> io::Result<bool> {
     Ok(all()?.iter().any(|listener| listener.address.port() == port))
 }
 
+/// The TCP addresses on which anybody listens in the network namespace of a process.
+///
+/// # Errors
+/// When `/proc` cannot be read, or the process is gone.
+pub(super) fn of_namespace(pid: i32) -> io::Result<Vec<SocketAddr>> {
+    let listeners = in_namespace(&format!("/proc/{pid}/net"))?;
+    Ok(listeners.into_iter().map(|listener| listener.address).collect())
+}
+
 /// The inodes of the sockets that a process holds.
 fn sockets(pid: Pid) -> io::Result<HashSet<u64>> {
     let mut inodes = HashSet::new();
@@ -103,8 +112,13 @@ fn sockets(pid: Pid) -> io::Result<HashSet<u64>> {
 
 /// All listening TCP sockets of this network namespace.
 pub(super) fn all() -> io::Result<Vec<Listener>> {
-    let mut listeners = read_table("/proc/net/tcp")?;
-    match read_table("/proc/net/tcp6") {
+    in_namespace("/proc/net")
+}
+
+/// All listening TCP sockets of the tables in this folder.
+fn in_namespace(folder: &str) -> io::Result<Vec<Listener>> {
+    let mut listeners = read_table(&format!("{folder}/tcp"))?;
+    match read_table(&format!("{folder}/tcp6")) {
         Ok(six) => listeners.extend(six),
         // A kernel without IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

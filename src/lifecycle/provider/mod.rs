@@ -1,5 +1,6 @@
 //! What starts and stops instances.
 
+pub mod docker;
 pub mod error;
 pub mod exit;
 pub mod hook;
@@ -17,6 +18,8 @@ use std::future::Future;
 
 use crate::model::version::{Backend, Endpoint, Start, Stop, Version};
 
+use self::docker::DockerProvider;
+use self::docker::instance::DockerInstance;
 use self::error::StartError;
 use self::exit::ExitReport;
 use self::hook::{HookInstance, HookProvider};
@@ -33,6 +36,9 @@ pub trait Provider: Clone + 'static {
     /// # Errors
     /// When it cannot be started.
     fn start(&self, version: &Version) -> impl Future<Output = Result<Self::Running, StartError>>;
+
+    /// Removes what is left of a version that is no more, and of which nothing runs: containers that were stopped.
+    fn discard(&self, version: &Version) -> impl Future<Output = ()>;
 }
 
 /// The provider's side of one running copy of a version. Dropped, it is stopped without waiting; what a hook started goes on running.
@@ -46,9 +52,10 @@ pub trait Running: 'static {
     /// When it exits first, or is not ready in time, and why. The instance is left as it is.
     fn ready(&mut self, start: &Start) -> impl Future<Output = Result<(), StartError>>;
 
-    /// Waits until it has ended; what it has left behind may still be ending, and holds what it had (its port) until then. Can be
-    /// cancelled and called again.
-    fn exited(&mut self) -> impl Future<Output = ExitReport>;
+    /// Waits until it has ended; what it has left behind may still be ending, and holds what it had (its port) until then. Meanwhile tells
+    /// `used`, about once a second, how much processor time it has used since the last time, in per cent of what it may have, where the
+    /// version is scaled by that. Can be cancelled and called again.
+    fn exited(&mut self, used: &dyn Fn(f64)) -> impl Future<Output = ExitReport>;
 
     /// Freezes it. It has no request, and gets none until [`Self::resume`]. Only asked of containers.
     ///
@@ -61,10 +68,6 @@ pub trait Running: 'static {
     /// # Errors
     /// When it cannot be thawed, or has ended meanwhile; it is then stopped.
     fn resume(&mut self, start: &Start) -> impl Future<Output = Result<(), StartError>>;
-
-    /// The processor time that it has used since it was last asked, in per cent of what it may have; waits until there is something to
-    /// say, about once a second, and for ever where that is not known. Can be cancelled and called again.
-    fn usage(&mut self) -> impl Future<Output = f64>;
 
     /// Ends it as `end` says: the signal, then KILL after the grace. Returns once nothing of it runs.
     fn stop(self, stop: &Stop, end: End) -> impl Future<Output = ExitReport>;
@@ -88,6 +91,8 @@ pub struct Providers {
     pub process: ProcessProvider,
     /// For versions with a `hook`.
     pub hook: HookProvider,
+    /// For versions with an `image`, a `container` or a service of `compose`.
+    pub docker: DockerProvider,
 }
 
 impl Provider for Providers {
@@ -96,7 +101,9 @@ impl Provider for Providers {
     /// [`StartError::NotOurs`] for a version with `urls`.
     async fn start(&self, version: &Version) -> Result<AnyRunning, StartError> {
         match &*version.backend {
-            Backend::Urls(_) | Backend::Container(_) | Backend::Found(_) => Err(StartError::NotOurs),
+            Backend::Urls(_) => Err(StartError::NotOurs),
+            Backend::Container(spec) => self.docker.start(version, spec).await.map(Box::new).map(AnyRunning::Docker),
+            Backend::Found(spec) => self.docker.start_found(version, spec).await.map(Box::new).map(AnyRunning::Docker),
             Backend::Process(spec) => self
                 .process
                 .start(&version.name, spec, &version.start, &version.stop)
@@ -111,6 +118,12 @@ impl Provider for Providers {
                 .map(AnyRunning::Hook),
         }
     }
+
+    async fn discard(&self, version: &Version) {
+        if let Backend::Container(_) = &*version.backend {
+            self.docker.discard(version).await;
+        }
+    }
 }
 
 /// A running copy, whoever started it.
@@ -120,6 +133,8 @@ pub enum AnyRunning {
     Process(Box<ProcessInstance>),
     /// What commands have started.
     Hook(Box<HookInstance>),
+    /// Containers.
+    Docker(Box<DockerInstance>),
 }
 
 impl Running for AnyRunning {
@@ -130,6 +145,7 @@ impl Running for AnyRunning {
                 Box::new([Endpoint { host: address.ip().to_string().into(), port: address.port() }])
             }
             Self::Hook(instance) => instance.urls().into(),
+            Self::Docker(instance) => instance.endpoints(),
         }
     }
 
@@ -137,36 +153,35 @@ impl Running for AnyRunning {
         match self {
             Self::Process(instance) => instance.ready(start).await,
             Self::Hook(instance) => instance.ready(start).await,
+            Self::Docker(instance) => instance.ready(start).await,
         }
     }
 
-    async fn exited(&mut self) -> ExitReport {
+    async fn exited(&mut self, used: &dyn Fn(f64)) -> ExitReport {
         match self {
             Self::Process(instance) => instance.exited().await,
             Self::Hook(instance) => instance.exited().await,
+            Self::Docker(instance) => instance.exited(used).await,
         }
     }
 
     async fn pause(&mut self) -> Result<(), StartError> {
         match self {
+            Self::Docker(instance) => instance.pause().await,
             Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
         }
     }
 
-    async fn resume(&mut self, _start: &Start) -> Result<(), StartError> {
+    async fn resume(&mut self, start: &Start) -> Result<(), StartError> {
         match self {
+            Self::Docker(instance) => instance.resume(start).await,
             Self::Process(_) | Self::Hook(_) => Err(StartError::CannotPause),
         }
     }
 
-    async fn usage(&mut self) -> f64 {
+    async fn stop(self, stop: &Stop, end: End) -> ExitReport {
         match self {
-            Self::Process(_) | Self::Hook(_) => std::future::pending().await,
-        }
-    }
-
-    async fn stop(self, stop: &Stop, _end: End) -> ExitReport {
-        match self {
+            Self::Docker(instance) => instance.stop(stop, end).await,
             Self::Process(instance) => instance.stop(stop).await,
             Self::Hook(instance) => instance.stop(stop).await,
         }

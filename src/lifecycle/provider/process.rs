@@ -302,7 +302,13 @@ impl ProcessInstance {
     }
 
     fn report(&mut self, code: Option<i32>) -> ExitReport {
-        let report = ExitReport { code, killed: self.killed, stop_failed: false, last_lines: self.output.last_lines() };
+        let report = ExitReport {
+            code,
+            killed: self.killed,
+            stop_failed: false,
+            cause: None,
+            last_lines: self.output.last_lines(),
+        };
         self.exit.insert(report).clone()
     }
 

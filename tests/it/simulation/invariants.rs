@@ -77,7 +77,7 @@ impl World {
     /// What must hold when enough time has passed.
     pub(super) fn check(&self, generation: usize) {
         let now = Instant::now();
-        let (running, held_up) = (self.running(generation), self.is_held_up(generation));
+        let (running, awake, held_up) = (self.running(generation), self.awake(generation), self.is_held_up(generation));
         let (starting, ready) = (self.any_is(generation, Phase::Starting), self.any_is(generation, Phase::Ready));
         let mut known = self.generation(generation);
         let unit = Arc::clone(&known.unit);
@@ -94,15 +94,17 @@ impl World {
             return self.violated(&format!("{had} are ready where {least} should be at least"));
         }
         let quiet_since = known.stirred.max(known.happened);
-        if known.busy == 0
-            && !starting
-            && let Some(limit) = tunables.sleeps_after()
-        {
-            // It is looked for every so often, what is ignored ends within 10 s and a tunnel within 2 s, and then it stops.
-            let slack = pace(limit) * 2 + Duration::from_secs(10) + tunables.grace + GRAIN;
-            if now > quiet_since + limit + slack && running > 0 {
-                drop(known);
-                return self.violated(&format!("{running} run {:?} after the last of all", now - quiet_since));
+        if known.busy == 0 && !starting {
+            for (limit, what, run) in
+                [(tunables.sleeps_after(), "are awake", awake), (tunables.stops_after(), "run", running)]
+            {
+                let Some(limit) = limit else { continue };
+                // It is looked for every so often, what is ignored ends within 10 s and a tunnel within 2 s, and then it stops.
+                let slack = pace(limit) * 2 + Duration::from_secs(10) + tunables.grace + GRAIN;
+                if now > quiet_since + limit + slack && run > 0 {
+                    drop(known);
+                    return self.violated(&format!("{run} {what} {:?} after the last of all", now - quiet_since));
+                }
             }
         }
         let stuck = match unit.state() {

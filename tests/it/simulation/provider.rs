@@ -83,6 +83,7 @@ pub(super) struct Copy {
     started: Instant,
     ready_at: Instant,
     stop_takes: Option<Duration>,
+    random: Random,
 }
 
 impl Provider for Simulated {
@@ -110,7 +111,12 @@ impl Provider for Simulated {
         let ready_at = Instant::now() + if quick { random.millis(0, 5) } else { random.millis(0, 5_000) };
         // `None` for the whole grace.
         let stop_takes = (!random.chance(15)).then(|| random.millis(0, 3_000));
-        Ok(Copy { body, fate, started, ready_at, stop_takes })
+        Ok(Copy { body, fate, started, ready_at, stop_takes, random })
+    }
+
+    async fn discard(&self, version: &Version) {
+        let generation = version.remark.as_ref().and_then(|text| text.parse().ok()).expect("a generation");
+        self.world.discard(generation);
     }
 }
 
@@ -122,7 +128,7 @@ impl Copy {
             world.failed(number);
             world.set_phase(number, Phase::Over);
         }
-        ExitReport { code: Some(1), killed: false, stop_failed: false, last_lines: Vec::new() }
+        ExitReport { code: Some(1), killed: false, stop_failed: false, cause: None, last_lines: Vec::new() }
     }
 }
 
@@ -151,7 +157,7 @@ impl Running for Copy {
         Ok(())
     }
 
-    async fn exited(&mut self) -> ExitReport {
+    async fn exited(&mut self, _used: &dyn Fn(f64)) -> ExitReport {
         let killed = self.body.world.killed(self.body.number);
         let end = async {
             match self.fate {
@@ -164,15 +170,28 @@ impl Running for Copy {
     }
 
     async fn pause(&mut self) -> Result<(), StartError> {
-        Err(StartError::CannotPause)
+        let (world, number) = (&self.body.world, self.body.number);
+        world.pause(number);
+        sleep(self.random.millis(0, 100)).await;
+        if world.mood() != Mood::Well && self.random.chance(10) {
+            world.note(Event::NotPaused(number));
+            return Err(StartError::CannotPause);
+        }
+        world.note(Event::Paused(number));
+        Ok(())
     }
 
     async fn resume(&mut self, _start: &Start) -> Result<(), StartError> {
-        Err(StartError::CannotPause)
-    }
-
-    async fn usage(&mut self) -> f64 {
-        pending().await
+        let (world, number) = (&self.body.world, self.body.number);
+        world.note(Event::Resume(number));
+        sleep(self.random.millis(0, 100)).await;
+        if world.mood() != Mood::Well && self.random.chance(10) {
+            world.note(Event::NotResumed(number));
+            return Err(StartError::CannotPause);
+        }
+        world.note(Event::Ready(number));
+        world.set_phase(number, Phase::Ready);
+        Ok(())
     }
 
     async fn stop(self, stop: &Stop, _end: End) -> ExitReport {
@@ -183,6 +202,12 @@ impl Running for Copy {
         world.stop(self.body.number);
         sleep(self.stop_takes.map_or(stop.grace, |takes| takes.min(stop.grace))).await;
         world.note(Event::Over(self.body.number));
-        ExitReport { code: Some(143), killed: self.stop_takes.is_none(), stop_failed: false, last_lines: Vec::new() }
+        ExitReport {
+            code: Some(143),
+            killed: self.stop_takes.is_none(),
+            stop_failed: false,
+            cause: None,
+            last_lines: Vec::new(),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate::lifecycle::turns::Turns;
 use tidegate::lifecycle::unit::{State, Unit};
 use tidegate::lifecycle::units::{Units, Wish};
 use tokio::runtime::Builder;
@@ -71,7 +72,7 @@ impl Run {
         Self {
             world,
             story,
-            units: Units::new(provider, 1),
+            units: Units::new(provider, Turns::new(3), 1),
             tunables,
             program: 0,
             current: None,

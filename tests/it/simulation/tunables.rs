@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate::model::name::{ServiceName, VersionName};
 use tidegate::model::version::{
-    Backend, Preview, ProcessSpec, Queue, Replicas, Scale, ScaleOn, Sleep, Start, Stop, Version,
+    Backend, ContainerSpec, Preview, Queue, Replicas, Scale, ScaleOn, Sleep, Start, Stop, Version,
 };
 
 use super::plan::Story;
@@ -18,6 +18,8 @@ pub(super) struct Tunables {
     pub(super) max_concurrency: Option<u32>,
     pub(super) on: ScaleOn,
     pub(super) target: Option<u32>,
+    /// Before `stop_after`, if at all.
+    pub(super) pause_after: Option<Duration>,
     pub(super) stop_after: Option<Duration>,
     pub(super) keep: bool,
     pub(super) has_traffic: bool,
@@ -38,12 +40,17 @@ impl Tunables {
         } else {
             Some(random.millis(10_000, 60_000))
         };
+        let pause_after = random.chance(40).then(|| match stop_after {
+            Some(stop_after) => stop_after.mul_f64(random.between(5, 90) as f64 / 100.0),
+            None => random.millis(500, 30_000),
+        });
         let drawn = Self {
             min: if random.chance(55) { 0 } else { min },
             max,
             max_concurrency: random.chance(60).then(|| random.count(1, 10)),
             on: if random.chance(30) { ScaleOn::Rps } else { ScaleOn::Concurrency },
             target: random.chance(50).then(|| random.count(1, 10)),
+            pause_after,
             stop_after,
             keep: random.chance(8),
             has_traffic: random.chance(85),
@@ -54,13 +61,14 @@ impl Tunables {
         match story {
             Story::Steady => Self {
                 max: max.max(2),
+                pause_after: None,
                 stop_after: None,
                 target: Some(random.count(1, 3)),
                 max_concurrency: None,
                 ..drawn
             },
             // So long that nobody sleeps between a start and its end, which would count as having run well.
-            Story::Failing => Self { stop_after: Some(Duration::from_secs(40)), ..drawn },
+            Story::Failing => Self { pause_after: None, stop_after: Some(Duration::from_secs(40)), ..drawn },
             Story::Calm | Story::Edited | Story::Mixed => drawn,
         }
     }
@@ -78,24 +86,39 @@ impl Tunables {
         }
     }
 
-    /// When it sleeps, if it does.
+    /// When it is paused or else stopped, if it is.
     pub(super) fn sleeps_after(&self) -> Option<Duration> {
+        self.pause_after.or(self.stop_after).filter(|_| self.least() == 0)
+    }
+
+    /// When it is stopped, if it is.
+    pub(super) fn stops_after(&self) -> Option<Duration> {
         self.stop_after.filter(|_| self.least() == 0)
     }
 
     /// The version, of the given program. The remark tells the provider whose instance it starts.
     pub(super) fn version(&self, program: usize, generation: usize) -> Version {
         let service = ServiceName::new("sim").expect("valid");
-        let spec = ProcessSpec { command: Box::new([program.to_string()]), env: Box::default(), cwd: None, user: None };
+        let spec = ContainerSpec {
+            image: program.to_string().into(),
+            port: 80,
+            entrypoint: None,
+            command: None,
+            env: Box::default(),
+            volumes: Box::default(),
+            user: None,
+            cpu: None,
+            memory: None,
+        };
         Version {
             name: VersionName::parse(&service, "sim-001").expect("valid"),
-            backend: Arc::new(Backend::Process(spec)),
+            backend: Arc::new(Backend::Container(Box::new(spec))),
             start: Start { timeout: self.start_timeout, ..Start::default() },
             stop: Stop { grace: self.grace, ..Stop::default() },
             replicas: Replicas { min: self.min, max: self.max },
             scale: Scale { on: self.on, target: self.target },
             max_concurrency: self.max_concurrency,
-            sleep: Sleep { stop_after: self.stop_after, ..Sleep::default() },
+            sleep: Sleep { pause_after: self.pause_after, stop_after: self.stop_after, ..Sleep::default() },
             keep: self.keep,
             queue: Queue { max_waiting: self.max_waiting, ..Queue::default() },
             preview: Preview::default(),

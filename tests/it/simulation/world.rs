@@ -36,6 +36,8 @@ pub(super) struct Copy {
 pub(super) enum Phase {
     Starting,
     Ready,
+    /// Frozen, or about to be, or about to go on.
+    Paused,
     Stopping,
     Over,
 }
@@ -212,7 +214,8 @@ impl World {
     /// One of those that are ready is to end by itself.
     pub(super) fn kill(&self, which: u64) {
         let inner = self.inner();
-        let ready: Vec<&Copy> = inner.copies.iter().filter(|copy| copy.phase == Phase::Ready).collect();
+        let ready: Vec<&Copy> =
+            inner.copies.iter().filter(|copy| matches!(copy.phase, Phase::Ready | Phase::Paused)).collect();
         if let Some(copy) = ready.get((which % ready.len().max(1) as u64) as usize) {
             copy.killed.notify_one();
         }
@@ -232,6 +235,17 @@ impl World {
     pub(super) fn stop(&self, number: usize) {
         self.note(Event::Stop(number));
         self.count_change();
+        self.has_no_leases(number, "stopped");
+        self.set_phase(number, Phase::Stopping);
+    }
+
+    pub(super) fn pause(&self, number: usize) {
+        self.note(Event::Pause(number));
+        self.has_no_leases(number, "paused");
+        self.set_phase(number, Phase::Paused);
+    }
+
+    fn has_no_leases(&self, number: usize, what: &str) {
         let (generation, leases) = {
             let inner = self.inner();
             let copy = &inner.copies[number];
@@ -239,8 +253,16 @@ impl World {
         };
         let leaving = self.generation(generation).leaving;
         let cut_short = leaving.is_some_and(|(at, time)| at.elapsed() >= time);
-        self.holds(leases == 0 || cut_short, || format!("copy {number} is stopped with {leases} leases out"));
-        self.set_phase(number, Phase::Stopping);
+        self.holds(leases == 0 || cut_short, || format!("copy {number} is {what} with {leases} leases out"));
+    }
+
+    /// What is left of a generation is removed.
+    pub(super) fn discard(&self, generation: usize) {
+        self.note(Event::Discard);
+        let running = self.running(generation);
+        self.holds(running == 0, || format!("{running} run of what is removed"));
+        let leaves = self.generation(generation).leaving.is_some();
+        self.holds(leaves, || "what is not let go is removed".to_owned());
     }
 
     fn count_change(&self) {
@@ -251,6 +273,13 @@ impl World {
     pub(super) fn running(&self, generation: usize) -> usize {
         let inner = self.inner();
         inner.copies.iter().filter(|copy| copy.generation == generation && copy.phase != Phase::Over).count()
+    }
+
+    /// How many of them are not paused.
+    pub(super) fn awake(&self, generation: usize) -> usize {
+        let inner = self.inner();
+        let awake = |copy: &&Copy| !matches!(copy.phase, Phase::Paused | Phase::Over);
+        inner.copies.iter().filter(|copy| copy.generation == generation).filter(awake).count()
     }
 
     /// Starts until now.

@@ -2,11 +2,14 @@
 //! socket that does what the test says, a [`raw::Raw`] speaks bytes.
 
 pub(crate) mod backend;
+pub(crate) mod docker;
+pub(crate) mod engine;
 pub(crate) mod front;
 pub(crate) mod ledger;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod registry;
 pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod websocket;

@@ -1,0 +1,8 @@
+//! x
+
+mod folder;
+mod ignore;
+mod pack;
+mod selection;
+mod tree;
+mod zip;

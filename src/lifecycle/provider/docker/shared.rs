@@ -1,0 +1,190 @@
+//! What all instances of one engine share: the inventory, who has which container, and word of what happens to them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+use super::engine::Engine;
+use super::engine_error::EngineError;
+use super::inventory::{Inventory, Known};
+use super::{EngineState, Present};
+use crate::model::settings::Docker;
+use crate::model::version::Found;
+
+/// Used on the control thread alone.
+pub(super) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) settings: Docker,
+    pub(super) owner: Box<str>,
+    pub(super) inventory: RefCell<Inventory>,
+    /// Containers that an instance has, or is about to.
+    claimed: RefCell<HashSet<Box<str>>>,
+    /// Names that are being made.
+    naming: RefCell<HashSet<String>>,
+    /// Told of everything that may have changed a container, by its ID.
+    watched: RefCell<HashMap<Box<str>, watch::Sender<()>>>,
+    /// The hash of the spec that the config has for a version.
+    pub(super) expected: RefCell<HashMap<Box<str>, String>>,
+    /// Versions that are containers of somebody else's.
+    pub(super) found: RefCell<Vec<(Box<str>, Found)>>,
+    /// Containers that ran out of memory since they were last started.
+    pub(super) out_of_memory: RefCell<HashSet<Box<str>>>,
+    pub(super) state: watch::Sender<EngineState>,
+    pub(super) present: watch::Sender<Arc<[Present]>>,
+    /// Called when somebody does not want to wait for the next try to reach the engine.
+    pub(super) hurry: Notify,
+    pub(super) is_followed: Cell<bool>,
+    /// Starts that nobody waits for any more and that are being undone, by version.
+    undoing: RefCell<HashMap<Box<str>, Vec<watch::Receiver<()>>>>,
+}
+
+impl Shared {
+    pub(super) fn new(engine: Engine, settings: Docker, owner: &str) -> Self {
+        Self {
+            engine,
+            settings,
+            owner: owner.into(),
+            inventory: RefCell::new(Inventory::new(owner)),
+            claimed: RefCell::default(),
+            naming: RefCell::default(),
+            watched: RefCell::default(),
+            expected: RefCell::default(),
+            found: RefCell::default(),
+            out_of_memory: RefCell::default(),
+            state: watch::Sender::new(EngineState::Unused),
+            present: watch::Sender::new(Arc::default()),
+            hurry: Notify::new(),
+            is_followed: Cell::new(false),
+            undoing: RefCell::default(),
+        }
+    }
+
+    /// Waits until the inventory is what the engine says; an error says why the engine cannot be reached now.
+    pub(super) async fn synced(self: &Rc<Self>) -> Result<(), Arc<EngineError>> {
+        self.follow();
+        let mut state = self.state.subscribe();
+        if matches!(*state.borrow_and_update(), EngineState::Away { .. }) {
+            self.hurry.notify_one();
+            // The sender is ours.
+            drop(state.changed().await);
+        }
+        loop {
+            match &*state.borrow_and_update() {
+                EngineState::Reachable => return Ok(()),
+                EngineState::Away { error } => return Err(Arc::clone(error)),
+                EngineState::Unused => {}
+            }
+            drop(state.changed().await);
+        }
+    }
+
+    /// Takes a container of a version that nobody has.
+    pub(super) fn claim_next(self: &Rc<Self>, version: &str) -> Option<(Claim, Known)> {
+        let known = self.inventory.borrow().next(version, |id| self.is_free(id)).cloned()?;
+        Some((self.claim(&known.id), known))
+    }
+
+    /// Takes a container for an instance, until the claim is dropped.
+    pub(super) fn claim(self: &Rc<Self>, id: &str) -> Claim {
+        self.claimed.borrow_mut().insert(id.into());
+        Claim { shared: Rc::clone(self), id: id.into() }
+    }
+
+    pub(super) fn is_free(&self, id: &str) -> bool {
+        !self.claimed.borrow().contains(id)
+    }
+
+    /// A name for a new container of a version, which nobody else gets until it is dropped.
+    pub(super) fn name(self: &Rc<Self>, version: &str) -> Name {
+        let name = |number| format!("{version}-{number}");
+        let mut naming = self.naming.borrow_mut();
+        let number = self.inventory.borrow().free_number(version, |number| !naming.contains(&name(number)));
+        let name = name(number);
+        naming.insert(name.clone());
+        Name { shared: Rc::clone(self), name }
+    }
+
+    /// Word of everything that may have changed a container.
+    pub(super) fn watch(&self, id: &str) -> watch::Receiver<()> {
+        self.watched.borrow_mut().entry(id.into()).or_default().subscribe()
+    }
+
+    /// Something has happened to a container, or may have.
+    pub(super) fn happened(&self, id: &str) {
+        if let Some(watched) = self.watched.borrow().get(id) {
+            watched.send_replace(());
+        }
+    }
+
+    /// Something may have happened to any.
+    pub(super) fn happened_to_all(&self) {
+        let mut watched = self.watched.borrow_mut();
+        watched.retain(|_, sender| sender.receiver_count() > 0);
+        watched.values().for_each(|sender| sender.send_replace(()));
+    }
+
+    /// A guard whose drop notes that a start of a version is being undone, until `done` is closed.
+    pub(super) fn undo_when_dropped(self: &Rc<Self>, version: &str, done: watch::Receiver<()>) -> UndoWhenDropped {
+        UndoWhenDropped { shared: Rc::clone(self), undoing: Some((version.into(), done)) }
+    }
+
+    /// Waits until no start of a version is being undone: what it stops would be taken for one that can be used.
+    pub(super) async fn undone(&self, version: &str) {
+        let all = self.undoing.borrow().get(version).cloned().unwrap_or_default();
+        for mut done in all {
+            // An error is the end that is waited for.
+            while done.changed().await.is_ok() {}
+        }
+        if let Some(left) = self.undoing.borrow_mut().get_mut(version) {
+            left.retain(|done| done.has_changed().is_ok());
+        }
+    }
+}
+
+/// A container that one instance has.
+pub(super) struct Claim {
+    shared: Rc<Shared>,
+    pub(super) id: Box<str>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.claimed.borrow_mut().remove(&self.id);
+    }
+}
+
+/// A name of a container that is being made.
+pub(super) struct Name {
+    shared: Rc<Shared>,
+    pub(super) name: String,
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        self.shared.naming.borrow_mut().remove(&self.name);
+    }
+}
+
+/// Of a start that is under way.
+pub(super) struct UndoWhenDropped {
+    shared: Rc<Shared>,
+    undoing: Option<(Box<str>, watch::Receiver<()>)>,
+}
+
+impl UndoWhenDropped {
+    /// The start is over.
+    pub(super) fn disarm(&mut self) {
+        self.undoing = None;
+    }
+}
+
+impl Drop for UndoWhenDropped {
+    fn drop(&mut self) {
+        if let Some((version, done)) = self.undoing.take() {
+            self.shared.undoing.borrow_mut().entry(version).or_default().push(done);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Bringing up a container of our own: one that there is, else a new one.
+
+use std::rc::Rc;
+
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use ipnet::IpNet;
+use tokio::time::{Instant, timeout};
+
+use super::container::Container;
+use super::create::Plan;
+use super::engine_error::EngineError;
+use super::error::DockerError;
+use super::instance::{DockerInstance, Part};
+use super::inventory::{Condition, Known};
+use super::shared::{Claim, Shared};
+use super::{address, labels, pull};
+use crate::model::settings::Reach;
+use crate::model::version::{ContainerSpec, Version};
+
+/// A container that goes away between the look and the start is no reason to try for ever.
+const MOST_TRIES: u32 = 10;
+
+/// One start of one version.
+pub(super) struct Bringing {
+    pub(super) shared: Rc<Shared>,
+    pub(super) version: Version,
+    pub(super) spec: ContainerSpec,
+}
+
+/// How a container came to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It ran already.
+    Adopted,
+    /// It was paused, and is not now.
+    Unpaused,
+    /// It was there, and has been started.
+    Started,
+}
+
+impl Bringing {
+    /// Brings one up; it is not ready yet.
+    pub(super) async fn up(&self) -> Result<DockerInstance, DockerError> {
+        let shared = &self.shared;
+        let hash = labels::spec(&self.spec);
+        shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash);
+        shared.synced().await.map_err(DockerError::Away)?;
+        for _ in 0..MOST_TRIES {
+            let Some((claim, known)) = shared.claim_next(self.version.name.as_str()) else {
+                return self.create().await;
+            };
+            if let Some((origin, container)) = bring(shared, &known.name, &known.id, known.condition).await? {
+                return self.instance(claim, origin, container);
+            }
+            // It is gone.
+            shared.inventory.borrow_mut().remove(&known.id);
+        }
+        self.create().await
+    }
+
+    fn instance(&self, claim: Claim, origin: Origin, container: Container) -> Result<DockerInstance, DockerError> {
+        // What the container was made for, where the file says something else by now.
+        let port = container.labels.get(labels::PORT).and_then(|port| port.parse().ok()).unwrap_or(self.spec.port);
+        let part = Part::new(&self.shared, claim, origin, &container, port);
+        let (part, error) = part.with_way(&container, &self.shared);
+        let instance = DockerInstance::new(&self.shared, &self.version, vec![part], false);
+        match error {
+            None => Ok(instance),
+            Some(error) => {
+                let stop = self.version.stop.clone();
+                tokio::task::spawn_local(async move { instance.undo(&stop).await });
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a new one, and starts it.
+    async fn create(&self) -> Result<DockerInstance, DockerError> {
+        let shared = &self.shared;
+        let publish = self.network().await?;
+        let body = self.body(publish).await?;
+        let name = shared.name(self.version.name.as_str());
+        let client = shared.engine.client().await?;
+        let options = CreateContainerOptionsBuilder::new().name(&name.name).build();
+        let made = client.create_container(Some(options), body).await.map_err(|error| shared.engine.error(error));
+        let id = match made {
+            Ok(made) => made.id,
+            Err(error) if error.status() == Some(409) => return Err(self.name_taken(&name.name, error).await),
+            Err(source) => return Err(DockerError::CannotStart { name: name.name.clone(), source }),
+        };
+        let claim = shared.claim(&id);
+        shared.inventory.borrow_mut().put(Known {
+            id: id.as_str().into(),
+            name: name.name.as_str().into(),
+            version: self.version.name.as_str().into(),
+            spec: shared.expected.borrow().get(self.version.name.as_str()).map(|hash| hash.as_str().into()),
+            condition: Condition::Still,
+        });
+        tracing::info!(version = %self.version.name, container = %name.name, "a container is made");
+        let brought = bring(shared, &name.name, &id, Condition::Still).await;
+        match brought {
+            Ok(Some((origin, container))) => self.instance(claim, origin, container),
+            Ok(None) => Err(DockerError::Removed { name: name.name.clone() }),
+            Err(error) => {
+                // It never ran, so that nothing in it is of use to anybody.
+                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                if let Err(error) = client.remove_container(&id, Some(options)).await {
+                    tracing::debug!(container = %name.name, %error, "cannot remove what could not be started");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the port has to be published, on the network that there should be.
+    async fn network(&self) -> Result<bool, DockerError> {
+        let engine = &self.shared.engine;
+        let settings = &self.shared.settings;
+        let client = engine.client().await?;
+        let network = match client.inspect_network(&settings.network, None).await.map_err(|error| engine.error(error)) {
+            Ok(network) => network,
+            Err(error) if error.is_not_found() => {
+                return Err(DockerError::NoNetwork { network: settings.network.clone() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let subnets = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let subnets: Vec<IpNet> = subnets.iter().filter_map(|config| config.subnet.as_ref()?.parse().ok()).collect();
+        Ok(match settings.reach {
+            Reach::Network => false,
+            Reach::Published => true,
+            Reach::Auto => &*settings.network != "host" && !address::is_here(&subnets),
+        })
+    }
+
+    async fn body(&self, publish: bool) -> Result<ContainerCreateBody, DockerError> {
+        let shared = &self.shared;
+        let plan = Plan {
+            owner: &shared.owner,
+            version: &self.version.name,
+            stop: &self.version.stop,
+            network: &shared.settings.network,
+            publish,
+        };
+        // Where the file was changed after the version had run, what runs holds.
+        let hash = labels::spec(&self.spec);
+        let other = {
+            let inventory = shared.inventory.borrow();
+            let mut all = inventory.of(self.version.name.as_str());
+            all.find(|known| known.spec.as_deref() != Some(&*hash)).map(|known| known.id.clone())
+        };
+        if let Some(id) = other {
+            match Container::look(&shared.engine, &id).await {
+                Ok(other) => {
+                    let port = other.labels.get(labels::PORT).and_then(|port| port.parse().ok());
+                    return Ok(plan.like(&other.answer, port.unwrap_or(self.spec.port)));
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let image = self.spec.image.clone();
+        let engine = shared.engine.clone();
+        let limit = self.version.start.timeout;
+        // A task of its own, so that it goes on where this start does not wait for it any longer.
+        let pulled = tokio::task::spawn_local(async move { pull::have(&engine, &image).await });
+        let image = match timeout(limit, pulled).await {
+            Ok(Ok(Ok(image))) => image,
+            Ok(Ok(Err(error))) => return Err(error),
+            Ok(Err(_)) | Err(_) => return Err(DockerError::Pulling { image: self.spec.image.clone(), limit }),
+        };
+        Ok(plan.of_spec(&self.spec, &image))
+    }
+
+    /// The error for a name that somebody has.
+    async fn name_taken(&self, name: &str, error: EngineError) -> DockerError {
+        let Ok(other) = Container::look(&self.shared.engine, name).await else { return error.into() };
+        let label = |name| other.labels.get(name).map(String::as_str);
+        let image = other.answer.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
+        let whose = match (label(labels::OWNER), label("com.docker.compose.project")) {
+            (Some(owner), _) if *owner == *self.shared.owner => {
+                let version = label(labels::VERSION).unwrap_or_default();
+                format!("it was made for `{version}` and renamed since")
+            }
+            (Some(owner), _) => format!("it belongs to the tidegate of {owner}"),
+            (None, Some(project)) => format!("Compose's project `{project}`, image {image}"),
+            (None, None) => format!("image {image}"),
+        };
+        DockerError::NameTaken { name: name.to_owned(), whose }
+    }
+}
+
+/// Has a container run, whatever it does now; nothing where it is gone. `condition` is what it is thought to do.
+pub(super) async fn bring(
+    shared: &Shared,
+    name: &str,
+    id: &str,
+    condition: Condition,
+) -> Result<Option<(Origin, Container)>, DockerError> {
+    let engine = &shared.engine;
+    let client = engine.client().await?;
+    let began = Instant::now();
+    let look = async || match Container::look(engine, id).await {
+        Ok(container) => Ok(Some(container)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(DockerError::from(error)),
+    };
+    if condition != Condition::Still {
+        // Who runs is not touched, not even by a start that would do nothing.
+        let Some(container) = look().await? else { return Ok(None) };
+        if container.state.running && !container.state.paused {
+            shared.inventory.borrow_mut().set(id, Condition::Running);
+            return Ok(Some((Origin::Adopted, container)));
+        }
+    }
+    let started = client.start_container(id, None).await.map_err(|error| engine.error(error));
+    let origin = match started {
+        Ok(()) => Origin::Started,
+        Err(error) if error.is_not_found() && is_gone(&error) => return Ok(None),
+        Err(error) if is_paused(&error) => {
+            let unpaused = client.unpause_container(id).await.map_err(|error| engine.error(error));
+            unpaused.map_err(|source| DockerError::CannotStart { name: name.to_owned(), source })?;
+            Origin::Unpaused
+        }
+        Err(source) if source.is_away() => return Err(source.into()),
+        Err(EngineError::Refused { message, .. }) if message.contains("network") && message.contains("not found") => {
+            return Err(DockerError::NoNetwork { network: shared.settings.network.clone() });
+        }
+        Err(source) => return Err(DockerError::CannotStart { name: name.to_owned(), source }),
+    };
+    shared.inventory.borrow_mut().set(id, Condition::Running);
+    let Some(container) = look().await? else { return Ok(None) };
+    tracing::debug!(container = name, took = ?began.elapsed(), ?origin, "the engine has it run");
+    Ok(Some((origin, container)))
+}
+
+/// Whether it is the container that was not found, and not its network or a program in it.
+fn is_gone(error: &EngineError) -> bool {
+    matches!(error, EngineError::Refused { message, .. } if message.to_ascii_lowercase().contains("no such container"))
+}
+
+/// Whether a start was refused because the container is paused.
+fn is_paused(error: &EngineError) -> bool {
+    matches!(error, EngineError::Refused { message, .. } if message.contains("paused"))
+}
