@@ -7,6 +7,7 @@ mod connects;
 mod demo;
 mod docker_build;
 mod docker_image;
+mod docker_ledger;
 mod docker_provider;
 mod explain;
 mod hold;
