@@ -7,6 +7,7 @@ mod connects;
 mod demo;
 mod docker_image;
 mod docker_provider;
+mod docker_stories;
 mod explain;
 mod hold;
 mod hook;
