@@ -9,6 +9,7 @@ mod docker_build;
 mod docker_image;
 mod docker_ledger;
 mod docker_provider;
+mod docker_stories;
 mod explain;
 mod hold;
 mod hook;
