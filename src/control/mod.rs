@@ -3,9 +3,11 @@
 pub mod build;
 pub mod building;
 pub mod commands;
+pub mod containers;
 pub mod deploy;
 pub mod edit;
 pub mod explain;
+pub mod logs;
 pub mod remove;
 pub mod report;
 pub mod services;
