@@ -5,6 +5,7 @@ mod admin;
 mod check;
 mod connects;
 mod demo;
+mod docker_away;
 mod docker_build;
 mod docker_image;
 mod docker_ledger;
