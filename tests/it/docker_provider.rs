@@ -1,6 +1,7 @@
 //! The Docker provider on a real engine: what it takes, makes, finds wrong and leaves.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -319,20 +320,83 @@ fn an_image_that_is_nowhere_a_network_that_is_not_there_and_a_name_that_is_taken
 }
 
 #[test]
-fn nobody_at_the_socket_is_said_at_once_and_who_comes_back_is_found() {
-    let version = {
-        let Some(containers) = Containers::new() else { return };
-        of_spec(&containers, 1, &spec(&containers, &[]))
-    };
+fn nobody_at_the_socket_is_said_at_once() {
+    let Some(containers) = Containers::new() else { return };
+    let version = of_spec(&containers, 1, &spec(&containers, &[]));
     let settings = Docker { host: Some("unix:///nowhere/docker.sock".into()), ..Docker::default() };
-    let began = Instant::now();
-    let provider = DockerProvider::new(&settings, "nobody");
+    let provider = DockerProvider::new(&settings, containers.name());
     on_control_thread(async || {
+        let began = Instant::now();
         let said = up(&provider, &version).await.expect_err("nobody is there").to_string();
         assert!(said.contains("is Docker running?"), "{said}");
         assert!(matches!(provider.engine_state(), EngineState::Away { .. }));
+        assert!(began.elapsed() < Duration::from_secs(5), "it does not wait for an engine to come");
     });
-    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_happens_while_the_engine_is_away_is_known_once_it_is_back() {
+    let Some(containers) = Containers::new() else { return };
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    let Some(engine) = host.strip_prefix("unix://").map(PathBuf::from) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("docker.sock");
+    let settings = Docker { host: Some(format!("unix://{}", socket.display()).into()), ..Docker::default() };
+    let version = of_spec(&containers, 1, &spec(&containers, &[]));
+    let one = format!("{}-1", containers.version(1));
+    on_control_thread(async || {
+        let road = Road::open(&socket, &engine);
+        let provider = DockerProvider::new(&settings, containers.name());
+        let mut instance = up(&provider, &version).await.expect("ready");
+        drop(road);
+        let away = timeout(Duration::from_secs(1), instance.exited(&|_| {})).await;
+        assert!(away.is_err(), "it counts as running");
+        assert!(matches!(provider.engine_state(), EngineState::Away { .. }));
+        assert!(ask(&instance, 0).await.contains(" 1 "), "it serves on");
+        let kill = KillContainerOptionsBuilder::new().signal("KILL").build();
+        containers.ask(async |client| client.kill_container(&one, Some(kill)).await.expect("killed"));
+        let unknown = timeout(Duration::from_millis(500), instance.exited(&|_| {})).await;
+        assert!(unknown.is_err(), "nobody can tell");
+        let _road = Road::open(&socket, &engine);
+        let report = forever(instance.exited(&|_| {})).await.to_string();
+        assert!(report.contains("137"), "{report}");
+        drop(instance);
+        let instance = up(&provider, &version).await.expect("the same once more");
+        assert_eq!(containers_of(&instance), [one.as_str()]);
+        instance.stop(&version.stop, End::Removal).await;
+    });
+}
+
+/// A socket that leads to the engine, until it is dropped.
+struct Road {
+    socket: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Road {
+    fn open(socket: &Path, engine: &Path) -> Self {
+        let listener = tokio::net::UnixListener::bind(socket).expect("a socket");
+        let engine = engine.to_owned();
+        let task = tokio::task::spawn_local(async move {
+            // Ended with this task, all of them.
+            let mut roads = tokio::task::JoinSet::new();
+            while let Ok((mut here, _)) = listener.accept().await {
+                let engine = engine.clone();
+                roads.spawn_local(async move {
+                    let mut there = tokio::net::UnixStream::connect(engine).await.expect("an engine");
+                    drop(tokio::io::copy_bidirectional(&mut here, &mut there).await);
+                });
+            }
+        });
+        Self { socket: socket.to_owned(), task }
+    }
+}
+
+impl Drop for Road {
+    fn drop(&mut self) {
+        self.task.abort();
+        std::fs::remove_file(&self.socket).expect("the socket");
+    }
 }
 
 #[test]
