@@ -8,6 +8,7 @@ mod demo;
 mod docker_build;
 mod docker_image;
 mod docker_provider;
+mod examples_hello;
 mod explain;
 mod hold;
 mod hook;
