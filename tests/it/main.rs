@@ -4,10 +4,12 @@
 mod admin;
 mod check;
 mod connects;
+mod containerised;
 mod demo;
 mod docker_build;
 mod docker_image;
 mod docker_provider;
+mod examples;
 mod examples_hello;
 mod explain;
 mod hold;
