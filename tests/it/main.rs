@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod connects;
+mod containerised;
 mod demo;
 mod docker_away;
 mod docker_build;
@@ -11,6 +12,8 @@ mod docker_image;
 mod docker_ledger;
 mod docker_provider;
 mod docker_stories;
+mod examples;
+mod examples_hello;
 mod explain;
 mod hold;
 mod hook;

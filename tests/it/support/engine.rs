@@ -93,7 +93,12 @@ impl Images {
             header.set_mode(*mode);
             tar.append_data(&mut header, path, *content).expect("in memory");
         }
-        let body = bollard::body_full(tar.into_inner().expect("in memory").into());
+        self.import_tar(name, tag, tar.into_inner().expect("in memory"), changes).await;
+    }
+
+    /// Makes an image of a root folder's content.
+    pub(crate) async fn import_tar(&mut self, name: &str, tag: &str, tar: Vec<u8>, changes: &[&str]) {
+        let body = bollard::body_full(tar.into());
         let changes = changes.iter().map(|change| (*change).to_owned()).collect();
         let options = CreateImageOptionsBuilder::default().from_src("-").repo(name).tag(tag).changes(changes).build();
         let mut events = std::pin::pin!(self.docker.create_image(Some(options), Some(body), None));

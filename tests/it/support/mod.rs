@@ -6,6 +6,7 @@ pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod front;
 pub(crate) mod ledger;
+pub(crate) mod local_base;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;
