@@ -179,14 +179,15 @@ async fn what_fails_is_named_with_its_step_and_its_last_lines() {
     story.write(
         "Dockerfile",
         &format!(
-            "FROM {base}:1\nRUN [\"/step\", \"say\", \"all well\"]\nRUN [\"/step\", \"fail\", \"one\", \"two\"]\n"
+            "FROM {base}:1\nLABEL {}=1\nRUN [\"/step\", \"say\", \"all well\"]\nRUN [\"/step\", \"fail\", \"one\", \"two\"]\n",
+            story.images.label()
         ),
     );
     let request = story.request(story.folder.path());
     let error = story.build(request).await.expect_err("fails");
     assert!(matches!(error, BuildError::Step { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("step 3/3: RUN [\"/step\", \"fail\"") && text.contains("non-zero code: 3"), "{text}");
+    assert!(text.contains("step 4/4: RUN [\"/step\", \"fail\"") && text.contains("non-zero code: 3"), "{text}");
     assert!(text.contains("\n  | one\n  | two") && !text.contains("all well"), "{text}");
     assert!(story.said().contains("all well"), "{}", story.said());
 
@@ -261,10 +262,10 @@ async fn a_build_that_is_dropped_ends_at_the_engine_too() {
     let Some(mut story) = Story::new("dropped").await else { return };
     let base = unique("base");
     story.images.import(&base, "1", &[("step", step_program(), 0o755)], &[]).await;
-    let mark = unique("mark");
+    let mark = story.images.label().to_owned();
     story.write("Dockerfile", &format!("FROM {base}:1\nLABEL {mark}=1\nRUN [\"/step\", \"sleep\", \"300\"]\n"));
     let request = story.request(story.folder.path());
-    let (docker, base) = (story.docker.clone(), format!("{base}:1"));
+    let docker = story.docker.clone();
     {
         let (sleeping, heard) = tokio::sync::oneshot::channel();
         let mut sleeping = Some(sleeping);
@@ -279,9 +280,14 @@ async fn a_build_that_is_dropped_ends_at_the_engine_too() {
             _ = heard => {}
         }
     }
+    ended(&docker, &mark).await;
+}
+
+/// Waits until the engine has removed the containers of a build that was cancelled.
+async fn ended(docker: &Docker, label: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !containers_with(&docker, &mark).await.is_empty() {
-        assert!(Instant::now() < deadline, "a container of the build is still there: {base}");
+    while !containers_with(docker, label).await.is_empty() {
+        assert!(Instant::now() < deadline, "a container of the build is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -299,11 +305,15 @@ async fn a_build_that_takes_too_long_is_cancelled() {
     let Some(mut story) = Story::new("long").await else { return };
     let base = unique("base");
     story.images.import(&base, "1", &[("step", step_program(), 0o755)], &[]).await;
-    story.write("Dockerfile", &format!("FROM {base}:1\nRUN [\"/step\", \"sleep\", \"300\"]\n"));
+    story.write(
+        "Dockerfile",
+        &format!("FROM {base}:1\nLABEL {}=1\nRUN [\"/step\", \"sleep\", \"300\"]\n", story.images.label()),
+    );
     let mut request = story.request(story.folder.path());
     request.limit = Duration::from_secs(1);
     let error = story.build(request).await.expect_err("it sleeps");
     assert!(matches!(error, BuildError::Timeout(_)), "{error:?}");
+    ended(&story.docker, story.images.label()).await;
 }
 
 #[tokio::test]
