@@ -8,6 +8,7 @@ mod demo;
 mod docker_image;
 mod docker_provider;
 mod explain;
+mod h2_clients;
 mod hold;
 mod hook;
 mod layers;

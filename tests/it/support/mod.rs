@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod front;
+pub(crate) mod h2;
 pub(crate) mod ledger;
 pub(crate) mod ports;
 pub(crate) mod process;
