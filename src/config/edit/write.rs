@@ -30,7 +30,7 @@ pub(super) fn block(key: &str, value: &Value, step: usize, open: bool) -> Vec<St
     let line = entry(key, value);
     let inner = match value {
         Value::Map(entries) if !entries.is_empty() && (open || line.chars().count() > WIDTH) => {
-            entries.iter().flat_map(|(key, value)| block(key, value, step, false)).collect::<Vec<_>>()
+            entries.iter().flat_map(|(key, value)| block(key, value, step, has_collections(value))).collect::<Vec<_>>()
         }
         Value::List(items) if !items.is_empty() && line.chars().count() > WIDTH => {
             items.iter().map(|item| format!("- {}", flow(item))).collect()
@@ -40,6 +40,12 @@ pub(super) fn block(key: &str, value: &Value, step: usize, open: bool) -> Vec<St
     let indentation = " ".repeat(step);
     let first = format!("{}:", quoted(key));
     std::iter::once(first).chain(inner.into_iter().map(|line| format!("{indentation}{line}"))).collect()
+}
+
+/// Whether there are lists or mappings within a mapping, so that one line would be hard to read.
+pub(super) fn has_collections(value: &Value) -> bool {
+    let Value::Map(entries) = value else { return false };
+    entries.iter().any(|(_, value)| value.is_collection() && !value.is_empty())
 }
 
 /// A text, with quotes where YAML (also the 1.1 that others read) would take it for something else.

@@ -19,8 +19,8 @@ use super::inventory::{Condition, condition};
 use super::shared::Shared;
 use super::{EngineState, Present, found, labels};
 
-/// What is told of a container: all that changes what it does.
-const ACTIONS: [&str; 8] = ["create", "start", "die", "oom", "destroy", "pause", "unpause", "rename"];
+/// What is told of a container: all that changes what it does, or says why.
+const ACTIONS: [&str; 9] = ["create", "start", "kill", "die", "oom", "destroy", "pause", "unpause", "rename"];
 /// The first wait before the engine is tried again, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// The second list follows so soon: the first may be older than the stream's beginning.
@@ -89,14 +89,15 @@ impl Shared {
         self.inventory.borrow_mut().apply(event);
         match event.action.as_deref() {
             Some("oom") if !self.is_free(id) => {
-                self.out_of_memory.borrow_mut().insert(id.into());
+                self.deaths.borrow_mut().entry(id.into()).or_default().out_of_memory = true;
             }
-            Some("start" | "destroy") => {
-                self.out_of_memory.borrow_mut().remove(id);
-            }
+            Some("kill") if !self.is_free(id) => self.deaths.borrow_mut().entry(id.into()).or_default().killed = true,
+            Some("destroy") => drop(self.deaths.borrow_mut().remove(id)),
             _ => {}
         }
-        self.happened(id);
+        if event.action.as_deref() != Some("kill") {
+            self.happened(id);
+        }
     }
 }
 

@@ -267,14 +267,29 @@ impl DockerInstance {
         Ok(())
     }
 
+    /// The cause of an end for want of memory. The engine may miss it where it happens in the first moments.
+    fn out_of_memory(&self, part: &Part, state: &State) -> Option<String> {
+        let deaths = self.shared.deaths.borrow();
+        let death = deaths.get(&part.claim.id).copied().unwrap_or_default();
+        let is_certain = state.out_of_memory || death.out_of_memory;
+        let is_likely = state.code == Some(KILLED) && part.memory.is_some() && !death.killed;
+        let how = if is_certain { "out of memory" } else { "most likely out of memory" };
+        let limit = match part.memory {
+            Some(bytes) => format!(
+                "it may have {}; give it more with `resources: {{memory: ...}}`, in a version of the next number",
+                Bytes(bytes)
+            ),
+            None => "the host has no more".to_owned(),
+        };
+        (is_certain || is_likely).then(|| format!("{how}: {limit}"))
+    }
+
     fn report(&self, index: usize, state: &State, last_lines: Vec<String>) -> ExitReport {
         let part = &self.parts[index];
         let cause = if state.running {
             Some(format!("its container `{}` was restarted by hand", part.name))
-        } else if state.out_of_memory || self.shared.out_of_memory.borrow().contains(&part.claim.id) {
-            Some(out_of_memory(part.memory))
         } else {
-            None
+            self.out_of_memory(part, state)
         };
         let code = state.code.filter(|_| !state.running);
         ExitReport { code, killed: false, stop_failed: false, cause, last_lines }
@@ -493,16 +508,6 @@ async fn reach(way: Way, ready: &Readiness, deadline: Instant) -> Result<u32, No
         probe::until_ready_behind_proxy(way.address, ready, deadline).await
     } else {
         probe::until_ready(way.address, ready, deadline).await
-    }
-}
-
-fn out_of_memory(limit: Option<u64>) -> String {
-    match limit {
-        Some(bytes) => format!(
-            "out of memory: it may have {}; give it more with `resources: {{memory: ...}}`, in a version of the next number",
-            Bytes(bytes)
-        ),
-        None => "out of memory: the host has no more".to_owned(),
     }
 }
 

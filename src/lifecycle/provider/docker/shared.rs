@@ -14,6 +14,15 @@ use super::{EngineState, Present};
 use crate::model::settings::Docker;
 use crate::model::version::Found;
 
+/// What the engine has told that may end a container.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Death {
+    /// Something in it was ended for want of memory.
+    pub(super) out_of_memory: bool,
+    /// Somebody has sent it a signal.
+    pub(super) killed: bool,
+}
+
 /// Used on the control thread alone.
 pub(super) struct Shared {
     pub(super) engine: Engine,
@@ -30,8 +39,8 @@ pub(super) struct Shared {
     pub(super) expected: RefCell<HashMap<Box<str>, String>>,
     /// Versions that are containers of somebody else's.
     pub(super) found: RefCell<Vec<(Box<str>, Found)>>,
-    /// Containers that ran out of memory since they were last started.
-    pub(super) out_of_memory: RefCell<HashSet<Box<str>>>,
+    /// What befell containers since an instance has them.
+    pub(super) deaths: RefCell<HashMap<Box<str>, Death>>,
     pub(super) state: watch::Sender<EngineState>,
     pub(super) present: watch::Sender<Arc<[Present]>>,
     /// Called when somebody does not want to wait for the next try to reach the engine.
@@ -53,7 +62,7 @@ impl Shared {
             watched: RefCell::default(),
             expected: RefCell::default(),
             found: RefCell::default(),
-            out_of_memory: RefCell::default(),
+            deaths: RefCell::default(),
             state: watch::Sender::new(EngineState::Unused),
             present: watch::Sender::new(Arc::default()),
             hurry: Notify::new(),
@@ -90,6 +99,7 @@ impl Shared {
     /// Takes a container for an instance, until the claim is dropped.
     pub(super) fn claim(self: &Rc<Self>, id: &str) -> Claim {
         self.claimed.borrow_mut().insert(id.into());
+        self.deaths.borrow_mut().remove(id);
         Claim { shared: Rc::clone(self), id: id.into() }
     }
 

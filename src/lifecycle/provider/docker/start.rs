@@ -80,6 +80,8 @@ impl Bringing {
         let shared = &self.shared;
         let publish = self.network().await?;
         let body = self.body(publish).await?;
+        let made_from =
+            body.labels.as_ref().and_then(|labels| labels.get(labels::SPEC)).map(|hash| hash.as_str().into());
         let name = shared.name(self.version.name.as_str());
         let client = shared.engine.client().await?;
         let options = CreateContainerOptionsBuilder::new().name(&name.name).build();
@@ -94,7 +96,7 @@ impl Bringing {
             id: id.as_str().into(),
             name: name.name.as_str().into(),
             version: self.version.name.as_str().into(),
-            spec: shared.expected.borrow().get(self.version.name.as_str()).map(|hash| hash.as_str().into()),
+            spec: made_from,
             condition: Condition::Still,
         });
         tracing::info!(version = %self.version.name, container = %name.name, "a container is made");
