@@ -15,6 +15,7 @@ mod docker_stories;
 mod examples;
 mod examples_hello;
 mod explain;
+mod h2_clients;
 mod hold;
 mod hook;
 mod layers;
