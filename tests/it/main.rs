@@ -47,6 +47,7 @@ mod sleep_commands;
 mod sleep_ledger;
 mod sleeping;
 mod splitting;
+mod starts;
 mod sticky;
 mod support;
 mod tunnel;
