@@ -357,11 +357,21 @@ fn what_happens_while_the_engine_is_away_is_known_once_it_is_back() {
         containers.ask(async |client| client.kill_container(&one, Some(kill)).await.expect("killed"));
         let unknown = timeout(Duration::from_millis(500), instance.exited(&|_| {})).await;
         assert!(unknown.is_err(), "nobody can tell");
-        let _road = Road::open(&socket, &engine);
+        let road = Road::open(&socket, &engine);
         let report = forever(instance.exited(&|_| {})).await.to_string();
         assert!(report.contains("137"), "{report}");
-        drop(instance);
-        let instance = up(&provider, &version).await.expect("the same once more");
+        drop((instance, road));
+        forever(async {
+            while !matches!(provider.engine_state(), EngineState::Away { .. }) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let (instance, _road) = tokio::join!(up(&provider, &version), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Road::open(&socket, &engine)
+        });
+        let instance = instance.expect("the same once more, when the engine is back");
         assert_eq!(containers_of(&instance), [one.as_str()]);
         instance.stop(&version.stop, End::Removal).await;
     });

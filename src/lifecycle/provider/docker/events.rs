@@ -38,6 +38,7 @@ impl Shared {
     }
 
     fn reached(&self) {
+        self.was_reached.set(true);
         if !matches!(&*self.state.borrow(), EngineState::Reachable) {
             tracing::info!(engine = self.engine.host(), "connected to the Docker engine");
             self.state.send_replace(EngineState::Reachable);

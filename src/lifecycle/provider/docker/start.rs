@@ -20,7 +20,7 @@ use super::{address, early, labels, pull};
 use crate::model::settings::Reach;
 use crate::model::version::{ContainerSpec, Version};
 
-/// A container that goes away between the look and the start is no reason to try for ever.
+/// Containers that come and go between the look and the start are no reason to try for ever.
 const MOST_TRIES: u32 = 10;
 
 /// One start of one version.
@@ -47,19 +47,24 @@ impl Bringing {
         let shared = &self.shared;
         let hash = labels::spec(&self.spec);
         shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash.clone());
-        shared.synced().await.map_err(DockerError::Away)?;
+        shared.synced(self.version.start.timeout).await.map_err(DockerError::Away)?;
         for _ in 0..MOST_TRIES {
-            let Some((claim, known)) = shared.claim_next(self.version.name.as_str()) else {
-                return self.create().await;
+            let instance = match shared.claim_next(self.version.name.as_str()) {
+                Some((claim, known)) => {
+                    let is_as_written = known.spec.as_deref() == Some(&*hash);
+                    let launched = self.launch(claim, &known, is_as_written, false).await?;
+                    if launched.is_none() {
+                        shared.inventory.borrow_mut().remove(&known.id);
+                    }
+                    launched
+                }
+                None => self.create().await?,
             };
-            let is_as_written = known.spec.as_deref() == Some(&*hash);
-            if let Some(instance) = self.launch(claim, &known, is_as_written, false).await? {
+            if let Some(instance) = instance {
                 return Ok(instance);
             }
-            // It is gone.
-            shared.inventory.borrow_mut().remove(&known.id);
         }
-        self.create().await
+        Err(DockerError::Removed { name: self.version.name.to_string() })
     }
 
     fn instance(&self, claim: Claim, origin: Origin, container: Container) -> Result<DockerInstance, DockerError> {
@@ -78,8 +83,8 @@ impl Bringing {
         }
     }
 
-    /// Makes a new one, and starts it.
-    async fn create(&self) -> Result<DockerInstance, DockerError> {
+    /// Makes a new one, and starts it; nothing where it is gone, or there was one after all that had not been told of.
+    async fn create(&self) -> Result<Option<DockerInstance>, DockerError> {
         let shared = &self.shared;
         let publish = self.network().await?;
         let body = self.body(publish).await?;
@@ -91,7 +96,9 @@ impl Bringing {
         let made = client.create_container(Some(options), body).await.map_err(|error| shared.engine.error(error));
         let id = match made {
             Ok(made) => made.id,
-            Err(error) if error.status() == Some(409) => return Err(self.name_taken(&name.name, error).await),
+            Err(error) if error.status() == Some(409) => {
+                return self.look_at_name(&name.name, error).await.map(|()| None);
+            }
             Err(source) => return Err(DockerError::CannotStart { name: name.name.clone(), source }),
         };
         let claim = shared.claim(&id);
@@ -105,8 +112,7 @@ impl Bringing {
         shared.inventory.borrow_mut().put(known.clone());
         tracing::info!(version = %self.version.name, container = %name.name, "a container is made");
         let is_as_written = known.spec.as_deref() == Some(&*labels::spec(&self.spec));
-        let launched = self.launch(claim, &known, is_as_written, true).await?;
-        launched.ok_or_else(|| DockerError::Removed { name: name.name.clone() })
+        self.launch(claim, &known, is_as_written, true).await
     }
 
     /// Has the engine run a container; `None` where it is gone. Does not wait for the engine's word where the container's program can be
@@ -216,21 +222,32 @@ impl Bringing {
         Ok(plan.of_spec(&self.spec, &image))
     }
 
-    /// The error for a name that somebody has.
-    async fn name_taken(&self, name: &str, error: EngineError) -> DockerError {
-        let Ok(other) = Container::look(&self.shared.engine, name).await else { return error.into() };
+    /// Looks at who has a name: one of this version is taken note of, any other is an error.
+    async fn look_at_name(&self, name: &str, error: EngineError) -> Result<(), DockerError> {
+        let Ok(other) = Container::look(&self.shared.engine, name).await else { return Err(error.into()) };
         let label = |name| other.labels.get(name).map(String::as_str);
         let image = other.answer.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
         let whose = match (label(labels::OWNER), label("com.docker.compose.project")) {
             (Some(owner), _) if *owner == *self.shared.owner => {
                 let version = label(labels::VERSION).unwrap_or_default();
+                if version == self.version.name.as_str() {
+                    self.shared.inventory.borrow_mut().put(Known {
+                        id: other.id.clone(),
+                        name: name.into(),
+                        version: version.into(),
+                        spec: label(labels::SPEC).map(Into::into),
+                        // Whoever takes it looks again.
+                        condition: Condition::Running,
+                    });
+                    return Ok(());
+                }
                 format!("it was made for `{version}` and renamed since")
             }
             (Some(owner), _) => format!("it belongs to the tidegate of {owner}"),
             (None, Some(project)) => format!("Compose's project `{project}`, image {image}"),
             (None, None) => format!("image {image}"),
         };
-        DockerError::NameTaken { name: name.to_owned(), whose }
+        Err(DockerError::NameTaken { name: name.to_owned(), whose })
     }
 }
 
@@ -268,7 +285,7 @@ pub(super) async fn bring(shared: &Shared, name: &str, id: &str, condition: Cond
     let started = client.start_container(id, None).await.map_err(|error| engine.error(error));
     let origin = match started {
         Ok(()) => Origin::Started,
-        Err(error) if error.is_not_found() && is_gone(&error) => return Ok(None),
+        Err(error) if is_gone(&error) => return Ok(None),
         Err(error) if is_paused(&error) => {
             let unpaused = client.unpause_container(id).await.map_err(|error| engine.error(error));
             unpaused.map_err(|source| DockerError::CannotStart { name: name.to_owned(), source })?;
@@ -286,9 +303,11 @@ pub(super) async fn bring(shared: &Shared, name: &str, id: &str, condition: Cond
     Ok(Some((origin, container)))
 }
 
-/// Whether it is the container that was not found, and not its network or a program in it.
+/// Whether the container is not there, or will not be in a moment. A network or a program may be what is not found too.
 fn is_gone(error: &EngineError) -> bool {
-    matches!(error, EngineError::Refused { message, .. } if message.to_ascii_lowercase().contains("no such container"))
+    let EngineError::Refused { message, .. } = error else { return false };
+    let message = message.to_ascii_lowercase();
+    message.contains("no such container") || message.contains("marked for removal")
 }
 
 /// Whether a start was refused because the container is paused.
