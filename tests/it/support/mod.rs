@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod front;
+pub(crate) mod h2;
 pub(crate) mod ledger;
 pub(crate) mod local_base;
 pub(crate) mod ports;

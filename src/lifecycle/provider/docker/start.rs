@@ -5,6 +5,8 @@ use std::rc::Rc;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use ipnet::IpNet;
+use tokio::select;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::container::Container;
@@ -14,7 +16,7 @@ use super::error::DockerError;
 use super::instance::{DockerInstance, Part};
 use super::inventory::{Condition, Known};
 use super::shared::{Claim, Shared};
-use super::{address, labels, pull};
+use super::{address, early, labels, pull};
 use crate::model::settings::Reach;
 use crate::model::version::{ContainerSpec, Version};
 
@@ -44,14 +46,15 @@ impl Bringing {
     pub(super) async fn up(&self) -> Result<DockerInstance, DockerError> {
         let shared = &self.shared;
         let hash = labels::spec(&self.spec);
-        shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash);
+        shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash.clone());
         shared.synced().await.map_err(DockerError::Away)?;
         for _ in 0..MOST_TRIES {
             let Some((claim, known)) = shared.claim_next(self.version.name.as_str()) else {
                 return self.create().await;
             };
-            if let Some((origin, container)) = bring(shared, &known.name, &known.id, known.condition).await? {
-                return self.instance(claim, origin, container);
+            let is_as_written = known.spec.as_deref() == Some(&*hash);
+            if let Some(instance) = self.launch(claim, &known, is_as_written, false).await? {
+                return Ok(instance);
             }
             // It is gone.
             shared.inventory.borrow_mut().remove(&known.id);
@@ -92,25 +95,63 @@ impl Bringing {
             Err(source) => return Err(DockerError::CannotStart { name: name.name.clone(), source }),
         };
         let claim = shared.claim(&id);
-        shared.inventory.borrow_mut().put(Known {
+        let known = Known {
             id: id.as_str().into(),
             name: name.name.as_str().into(),
             version: self.version.name.as_str().into(),
             spec: made_from,
             condition: Condition::Still,
-        });
+        };
+        shared.inventory.borrow_mut().put(known.clone());
         tracing::info!(version = %self.version.name, container = %name.name, "a container is made");
-        let brought = bring(shared, &name.name, &id, Condition::Still).await;
-        match brought {
-            Ok(Some((origin, container))) => self.instance(claim, origin, container),
-            Ok(None) => Err(DockerError::Removed { name: name.name.clone() }),
-            Err(error) => {
-                // It never ran, so that nothing in it is of use to anybody.
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-                if let Err(error) = client.remove_container(&id, Some(options)).await {
-                    tracing::debug!(container = %name.name, %error, "cannot remove what could not be started");
+        let is_as_written = known.spec.as_deref() == Some(&*labels::spec(&self.spec));
+        let launched = self.launch(claim, &known, is_as_written, true).await?;
+        launched.ok_or_else(|| DockerError::Removed { name: name.name.clone() })
+    }
+
+    /// Has the engine run a container; `None` where it is gone. Does not wait for the engine's word where the container's program can be
+    /// seen to run before. One that is new and cannot be started is removed.
+    async fn launch(
+        &self,
+        claim: Claim,
+        known: &Known,
+        is_as_written: bool,
+        is_new: bool,
+    ) -> Result<Option<DockerInstance>, DockerError> {
+        let happened = self.shared.watch(&known.id);
+        let (to, mut from) = oneshot::channel();
+        let (shared, known) = (Rc::clone(&self.shared), known.clone());
+        let early = {
+            let (shared, known) = (Rc::clone(&shared), known.clone());
+            async move {
+                if known.condition != Condition::Still || !is_as_written {
+                    return std::future::pending().await;
                 }
-                Err(error)
+                early::way(&shared, &known.id, self.spec.port, happened).await
+            }
+        };
+        let name = known.name.clone();
+        tokio::task::spawn_local(async move {
+            let brought = bring(&shared, &known.name, &known.id, known.condition).await;
+            if is_new && brought.is_err() {
+                remove_unstarted(&shared, &known).await;
+            }
+            // Who has dropped the instance does not want to know.
+            drop(to.send(brought));
+        });
+        select! {
+            biased;
+            brought = &mut from => match brought {
+                Ok(Ok(Some((origin, container)))) => self.instance(claim, origin, container).map(Some),
+                Ok(Ok(None)) => Ok(None),
+                Ok(Err(error)) => Err(error),
+                // The task ends with the runtime alone.
+                Err(_) => std::future::pending().await,
+            },
+            way = early => {
+                tracing::debug!(version = %self.version.name, container = %name, address = %way.address, "its program runs");
+                let part = Part::early(&self.shared, claim, &name, way, &self.spec, from);
+                Ok(Some(DockerInstance::new(&self.shared, &self.version, vec![part], false)))
             }
         }
     }
@@ -193,13 +234,21 @@ impl Bringing {
     }
 }
 
+/// Removes a container that never ran, so that nothing in it is of use to anybody.
+async fn remove_unstarted(shared: &Shared, known: &Known) {
+    let Ok(client) = shared.engine.client().await else { return };
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    if let Err(error) = client.remove_container(&known.id, Some(options)).await {
+        tracing::debug!(container = %known.name, %error, "cannot remove what could not be started");
+    }
+    shared.inventory.borrow_mut().remove(&known.id);
+}
+
+/// What came of the engine's start of a container; nothing where it is gone.
+pub(super) type Brought = Result<Option<(Origin, Container)>, DockerError>;
+
 /// Has a container run, whatever it does now; nothing where it is gone. `condition` is what it is thought to do.
-pub(super) async fn bring(
-    shared: &Shared,
-    name: &str,
-    id: &str,
-    condition: Condition,
-) -> Result<Option<(Origin, Container)>, DockerError> {
+pub(super) async fn bring(shared: &Shared, name: &str, id: &str, condition: Condition) -> Brought {
     let engine = &shared.engine;
     let client = engine.client().await?;
     let began = Instant::now();
