@@ -367,3 +367,38 @@ async fn a_base_image_comes_from_a_closed_registry() {
     request.keychain = Keychain::load(variable).expect("read");
     assert_eq!(story.built(request).await, ["app"]);
 }
+
+/// An engine that takes the first piece of a context and closes.
+#[tokio::test]
+async fn an_engine_that_goes_away_in_the_middle_is_an_error_and_no_hang() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("Dockerfile"), "FROM scratch\n").expect("written");
+    fs::File::create(folder.path().join("large")).and_then(|file| file.set_len(256 << 20)).expect("sparse");
+    let socket = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut head = vec![0; 64 << 10];
+            let read = std::io::Read::read(&mut stream, &mut head).expect("a request");
+            if head[..read].windows(8).any(|window| window == b"/version") {
+                let body = r#"{"ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "20.10"}"#;
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).expect("sent");
+            }
+        }
+    });
+    let engine =
+        tidegate::lifecycle::provider::docker::engine::Engine::new(Some(&format!("unix://{}", socket.display())));
+    let docker = engine.client().await.expect("a version");
+    let service = ServiceName::new("away").expect("a name");
+    let source = Source::parse(&folder.path().to_string_lossy()).expect("a folder");
+    let request = BuildRequest::new(source, VersionName::numbered(&service, 1));
+    let began = Instant::now();
+    let error = build(&docker, request, &mut |_| ()).await.expect_err("it went away");
+    assert!(matches!(error, BuildError::Engine(_)), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+}
