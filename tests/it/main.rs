@@ -44,5 +44,6 @@ mod sticky;
 mod support;
 mod tunnel;
 mod user;
+mod verbs_files;
 mod versions;
 mod watch;

@@ -4,7 +4,7 @@ use super::value::Value;
 use crate::config::tree;
 
 /// Longer lines are broken up where a value has entries or items of its own.
-const WIDTH: usize = 110;
+const WIDTH: usize = 90;
 
 /// In brackets and braces, on one line.
 pub(super) fn flow(value: &Value) -> String {
