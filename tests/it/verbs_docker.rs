@@ -57,7 +57,8 @@ fn the_number_of_a_container_counts_also_where_its_file_is_gone() {
     let Some(containers) = Containers::new() else { return };
     let site = Site::new().root(&format!("docker: {{owner: {}}}\n", containers.name())).start();
     let (service, owner) = (containers.name(), containers.name());
-    let labels = [("tidegate.service", service), ("tidegate.version", &*containers.version(7)), ("tidegate.owner", owner)];
+    let labels =
+        [("tidegate.service", service), ("tidegate.version", &*containers.version(7)), ("tidegate.owner", owner)];
     let made = containers.run(&format!("{service}-old"), &[], &labels);
     let said = good(&site, &["deploy", service, "--image", &containers.image(), "--port", "8080"]);
     let expected = [8, 1].map(|number| format!("{} is up", containers.version(number)));

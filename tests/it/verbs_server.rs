@@ -34,7 +34,9 @@ fn answers(site: &Site) -> String {
 
 /// What is behind `--` to run the backend of tests.
 fn program() -> Vec<String> {
-    serde_json::from_str(&command().replace(", --", ", \"--").replace("--exact,", "--exact\",").replace("--ignored,", "--ignored\",").replace("--nocapture]", "--nocapture\"]")).expect("a list")
+    let program = std::env::current_exe().expect("this program").to_string_lossy().into_owned();
+    let rest = ["--exact", "support::process::serve", "--ignored", "--nocapture"].map(str::to_owned);
+    [program].into_iter().chain(rest).collect()
 }
 
 fn deploy<'a>(more: &[&'a str], program: &'a [String]) -> Vec<&'a str> {
@@ -62,7 +64,8 @@ fn a_deploy_is_tried_out_before_it_gets_traffic() {
     assert!(shown.contains("shop-001    100%  normal  127.0.0.1:"), "{shown}");
 
     let before = fs::read_to_string(site.service("shop")).expect("text");
-    let (code, said) = say(&site, &["deploy", "shop", "--traffic", "50", "--command", "--", "sh", "-c", "echo no such table; exit 3"]);
+    let (code, said) =
+        say(&site, &["deploy", "shop", "--traffic", "50", "--command", "--", "sh", "-c", "echo no such table; exit 3"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("`shop-003` did not come up") && said.contains("exit code 3"), "{said}");
     assert!(said.contains("no such table") && said.contains("the traffic stays as it was"), "{said}");
