@@ -105,7 +105,7 @@ impl Change {
                 let mut lines: Vec<String> = write::block(last, value, 2, matches!(value, Value::Map(_)));
                 for key in before.iter().rev() {
                     let inner = lines.into_iter().map(|line| format!("  {line}"));
-                    lines = std::iter::once(format!("{}:", write::quoted(key))).chain(inner).collect();
+                    lines = std::iter::once(format!("{}:", write::key(key))).chain(inner).collect();
                 }
                 format!("write by hand:\n{}", lines.join("\n"))
             }

@@ -52,5 +52,8 @@ mod sticky;
 mod support;
 mod tunnel;
 mod user;
+mod verbs_docker;
+mod verbs_files;
+mod verbs_server;
 mod versions;
 mod watch;
