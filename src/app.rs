@@ -24,6 +24,7 @@ use crate::admin::auth::TokenError;
 use crate::admin::server::PortError;
 use crate::admin::socket::SocketError;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::home::owner;
 use crate::lifecycle::ports::Ports;
 use crate::lifecycle::provider::Providers;
 use crate::lifecycle::provider::docker::DockerProvider;
@@ -155,12 +156,6 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     }
     drop(stop_admin);
     Ok(())
-}
-
-/// Whose the containers are that it makes.
-fn owner(root: &Path, settings: &Settings) -> String {
-    let of_file = || std::path::absolute(root).unwrap_or_else(|_| root.to_owned()).to_string_lossy().into_owned();
-    settings.docker.owner.as_ref().map_or_else(of_file, |owner| owner.to_string())
 }
 
 /// Follows the files until a signal says to end; says which.

@@ -176,6 +176,7 @@ impl Facts {
             },
             certificates: certificates::needing_care(&live.snapshot, SystemTime::now()),
             connections: totals.connections_open,
+            http2_connections: totals.http2_open,
             tunnels: totals.tunnels_open,
             ..report::status(&live, self.started_at)
         }

@@ -74,9 +74,9 @@ pub fn run(args: &CertArgs, socket: &Path, out: &mut dyn Write) -> anyhow::Resul
         CertVerb::List(common) => {
             let certificates = in_force(&args.root(), socket)?;
             if common.json {
-                json(&certificates, out)?
+                json(&certificates, out)?;
             } else {
-                table(&certificates, out)?
+                table(&certificates, out)?;
             }
             Ok(ExitCode::SUCCESS)
         }

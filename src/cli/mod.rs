@@ -2,14 +2,27 @@
 
 pub mod cert;
 pub mod check;
+pub mod completions;
+pub mod delete;
 pub mod demo;
+pub mod deploy;
+pub mod domain;
 pub mod explain;
+pub mod home;
+pub mod logs;
 mod patience;
+mod progress;
+pub mod restart;
+pub mod scale;
 pub mod schema;
 pub mod serve;
+pub mod service;
 pub mod sleep;
 pub mod status;
 pub mod supervise;
+mod table;
+pub mod traffic;
+pub mod versions;
 pub mod wake;
 
 use std::io::{self, IsTerminal, Write};
@@ -17,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config;
 use crate::reload::reloader::FirstLoad;
@@ -43,6 +56,8 @@ Examples:
   tidegate check                               say everything that is wrong with it
   tidegate explain http://hello.localhost/     which version would answer, and why
   tidegate status                              versions, weights, requests, rejected edits
+  tidegate deploy shop --image shop:1.2        the next version of a service, tried out
+  tidegate traffic shop 2=10 1=90              who gets how much of its traffic
   tidegate sleep hello-001                     stop a version until a request wakes it
 
 Every verb has more to say: tidegate help serve";
@@ -54,9 +69,20 @@ enum Verb {
     Cert(cert::CertArgs),
     Explain(explain::ExplainArgs),
     Status(status::StatusArgs),
+    Deploy(Box<deploy::DeployArgs>),
+    Traffic(traffic::TrafficArgs),
+    Rollback(traffic::RollbackArgs),
+    Versions(versions::VersionsArgs),
+    Delete(delete::DeleteArgs),
+    Logs(logs::LogsArgs),
+    Restart(restart::RestartArgs),
+    Scale(scale::ScaleArgs),
+    Domain(domain::DomainArgs),
+    Service(service::ServiceArgs),
     Sleep(sleep::SleepArgs),
     Wake(wake::WakeArgs),
     Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Demo(demo::DemoArgs),
     #[command(hide = true)]
@@ -83,6 +109,20 @@ pub fn run() -> ExitCode {
         Verb::Cert(args) => cert::run(&args, &socket(&args.root()), &mut out),
         Verb::Explain(args) => explain::run(&args, &mut out),
         Verb::Status(args) => status::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Deploy(args) => deploy::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Traffic(args) => traffic::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Rollback(args) => traffic::roll_back(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Versions(args) => versions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Delete(args) => delete::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Logs(args) => logs::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Restart(args) => restart::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Scale(args) => scale::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Domain(args) => domain::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Service(args) => service::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Verb::Completions(args) => {
+            let written = completions::run(&args, Arguments::command(), &mut out);
+            written.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Verb::Sleep(args) => sleep::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
         Verb::Wake(args) => wake::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
         Verb::Schema(args) => schema::run(&args, &mut out).map(|()| ExitCode::SUCCESS).map_err(Into::into),
@@ -98,6 +138,12 @@ fn server(config: Option<&Path>) -> PathBuf {
 /// Where the server of this config answers; with a broken config, where it does by default.
 fn socket(root: &Path) -> PathBuf {
     FirstLoad::read(root).map_or_else(|_| root.with_file_name("tidegate.sock"), |first| first.settings().socket.clone())
+}
+
+/// Does asynchronous work on a small runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work))
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {

@@ -4,6 +4,7 @@
 //! again and compared with the value expected: what comes out otherwise is refused, with the lines that a person can write instead. So
 //! comments, order, blank lines, line ends and indentation are kept, and a case that nobody has thought of changes nothing.
 
+mod exchange;
 mod flow;
 mod lines;
 #[cfg(test)]
@@ -104,7 +105,7 @@ impl Change {
                 let mut lines: Vec<String> = write::block(last, value, 2, matches!(value, Value::Map(_)));
                 for key in before.iter().rev() {
                     let inner = lines.into_iter().map(|line| format!("  {line}"));
-                    lines = std::iter::once(format!("{}:", write::quoted(key))).chain(inner).collect();
+                    lines = std::iter::once(format!("{}:", write::key(key))).chain(inner).collect();
                 }
                 format!("write by hand:\n{}", lines.join("\n"))
             }
@@ -187,6 +188,7 @@ fn changed(file: &Path, text: String, change: &Change) -> Result<String, Refusal
         Change::Push { value, .. } if found.is_null() => {
             splice.replace(found, owner, &Value::List(vec![value.clone()]))
         }
+        Change::Push { .. } if !matches!(found.kind, Kind::Sequence(_)) => return Err(Refusal::Unsafe(NO_LIST)),
         Change::Push { value, .. } => splice.push(found, owner, value),
         Change::RemoveItem { index, .. } => {
             let Kind::Sequence(items) = &found.kind else { return Err(Refusal::Unsafe(NO_LIST)) };

@@ -15,8 +15,8 @@ pub use demand::{
     WaitingPageForm,
 };
 pub use root::{
-    AcmeFile, ChallengeFile, ClientFile, DefaultsFile, DockerFile, DrainFile, FallbackFile, ListenFile, LogFile,
-    LogFormatFile, LogLevelFile, ProcessFile, ReachFile, RootFile, RootQueueFile, RootTlsFile,
+    AcmeFile, ChallengeFile, ClientFile, DefaultsFile, DockerFile, DrainFile, FallbackFile, Http2File, ListenFile,
+    LogFile, LogFormatFile, LogLevelFile, ProcessFile, ReachFile, RootFile, RootQueueFile, RootTlsFile,
 };
 pub use service::{
     ClientAuthFile, HeaderEditsFile, HeadersFile, HstsFile, HstsForm, MaintenanceFile, MaintenanceForm, RedirectFile,

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod edit;
 pub mod file;
+pub mod home;
 pub mod load;
 pub mod source;
 pub mod spanned;

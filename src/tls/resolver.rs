@@ -124,7 +124,7 @@ impl Configs {
     }
 }
 
-/// The server side of TLS 1.2 and 1.3 for HTTP/1.1, with certificates from `resolver`. A client without a server name, or
+/// The server side of TLS 1.2 and 1.3 for HTTP/2 and HTTP/1.1, with certificates from `resolver`. A client without a server name, or
 /// with one that nobody has a certificate for, is refused with an alert.
 pub fn server_config(
     resolver: Arc<dyn ResolvesServerCert>,
@@ -139,6 +139,6 @@ pub fn server_config(
     // hours; rustls takes one for no other server name than the one it was given for.
     config.ticketer = Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

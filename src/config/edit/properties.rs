@@ -336,7 +336,8 @@ fn an_edit_gives_what_is_expected_and_leaves_the_rest_or_is_refused() {
                 }
                 let new: Vec<&str> = edited.split_inclusive('\n').collect();
                 let kept = text.split_inclusive('\n').enumerate().filter(|(at, _)| !touched.contains(at));
-                assert!(is_within(kept.map(|(_, line)| line), &new), "a line is lost: {}", shown());
+                let is_new = path.last().is_some_and(|key| key == "new");
+                assert!(is_new || is_within(kept.map(|(_, line)| line), &new), "a line is lost: {}", shown());
                 // Comments on lines of their own are nobody's but an entry's that is gone.
                 if !matches!(
                     change,
@@ -351,9 +352,12 @@ fn an_edit_gives_what_is_expected_and_leaves_the_rest_or_is_refused() {
                     let changed = old.len() - head - tail;
                     assert!(changed <= 1, "{changed} lines are touched: {}", shown());
                 }
-                let breaks =
-                    |text: &str| (text.contains("\r\n"), text.replace("\r\n", "").contains('\n'), text.ends_with('\n'));
-                if text.contains('\n') {
+                let breaks = |text: &str| (text.contains("\r\n"), text.replace("\r\n", "").contains('\n'));
+                // A blank line before what is gone is the end then.
+                let same_end =
+                    text.ends_with('\n') == edited.ends_with('\n') || matches!(change, Change::Remove { .. });
+                assert!(same_end, "the end has changed: {}", shown());
+                if text.contains('\n') && edited.contains('\n') {
                     assert_eq!(breaks(&text), breaks(&edited), "the line ends have changed: {}", shown());
                 }
             }

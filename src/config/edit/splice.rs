@@ -50,7 +50,7 @@ impl<'t> Splice<'t> {
             Kind::Mapping(_) => self.add(node, first, &nested),
             // The whole file is empty, but for comments.
             Kind::Scalar(_) if owner.key.is_none() && node.written == Written::Nothing => {
-                let lines = write::block(first, &nested, 2, has_collections(&nested));
+                let lines = write::block(first, &nested, 2, write::has_collections(&nested));
                 Some(self.with_lines(self.text.len(), 0, &lines))
             }
             Kind::Scalar(_) => self.replace(node, owner, &Value::map([(first, nested)])),
@@ -67,9 +67,10 @@ impl<'t> Splice<'t> {
         }
         let ((first, _), (_, sibling)) = (entries.first()?, entries.last()?);
         let column = self.column(first.span.start);
+        // Entries of a mapping are alike, but for those at the top of a file.
         let open = match (&sibling.kind, sibling.written) {
-            (Kind::Mapping(_), written) => written == Written::Block,
-            _ => has_collections(value),
+            (Kind::Mapping(_), written) if column > 0 => written == Written::Block,
+            _ => write::has_collections(value),
         };
         let lines = write::block(key, value, self.step(), open);
         let last = self.entry_span(entries.last()?).end;
@@ -124,12 +125,12 @@ impl<'t> Splice<'t> {
         }
         if let Value::Map(entries) = value
             && owner.in_block
-            && has_collections(value)
+            && write::has_collections(value)
         {
             let column = self.column(key.span.start) + self.step();
             let lines: Vec<_> = entries
                 .iter()
-                .flat_map(|(key, value)| write::block(key, value, self.step(), has_collections(value)))
+                .flat_map(|(key, value)| write::block(key, value, self.step(), write::has_collections(value)))
                 .collect();
             return Some(self.with_lines(line_end, column, &lines));
         }
@@ -261,10 +262,4 @@ impl<'t> Splice<'t> {
 /// Where a value is written, which for an alias is not where it comes from.
 fn written_span(node: &Node) -> Span {
     if let Written::Alias(span) = node.written { span } else { node.span }
-}
-
-/// Whether there are lists or mappings within a mapping, so that one line would be hard to read.
-fn has_collections(value: &Value) -> bool {
-    let Value::Map(entries) = value else { return false };
-    entries.iter().any(|(_, value)| value.is_collection() && !value.is_empty())
 }

@@ -88,11 +88,10 @@ pub async fn keep(mut wanted: watch::Receiver<Arc<Wanted>>, challenges: Arc<Chal
         let attempt = known.backoff.failures();
         tracing::info!("asking {} for a certificate for {name}", now_wanted.acme.directory);
         match get(&now_wanted.acme, &mut account, name, attempt, &challenges).await {
-            Ok((held, retry_after)) => {
+            Ok(held) => {
                 tracing::info!("there is a new certificate for {name}");
                 known.got = Some(held);
                 known.backoff = Backoff::default();
-                drop(retry_after);
                 troubles.borrow_mut().remove(&**name);
             }
             Err((error, retry_after)) => {
@@ -119,7 +118,8 @@ fn due(name: &str, held: Option<Held>, tried: Option<&Tried>) -> SystemTime {
     tried.and_then(|tried| tried.backoff.until()).map_or(at, |until| until.max(at))
 }
 
-type Outcome = Result<(Held, Option<SystemTime>), (AcmeError, Option<SystemTime>)>;
+/// With a failure, until when the authority asks to be left alone.
+type Outcome = Result<Held, (AcmeError, Option<SystemTime>)>;
 
 /// Asks for one name, and keeps what comes.
 async fn get(
@@ -147,7 +147,7 @@ async fn get(
     };
     let outcome = outcome.await;
     let retry_after = *retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    outcome.map(|held| (held, retry_after)).map_err(|error| (error, retry_after))
+    outcome.map_err(|error| (error, retry_after))
 }
 
 fn private_folder(path: &Path) -> io::Result<()> {
