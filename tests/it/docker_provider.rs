@@ -95,6 +95,10 @@ async fn up(provider: &DockerProvider, version: &Version) -> Result<DockerInstan
 
 /// What it answers at its endpoint with this number.
 async fn ask(instance: &DockerInstance, endpoint: usize) -> String {
+    forever(answer(instance, endpoint)).await
+}
+
+async fn answer(instance: &DockerInstance, endpoint: usize) -> String {
     let endpoint = &instance.endpoints()[endpoint];
     let mut stream = TcpStream::connect((&*endpoint.host, endpoint.port)).await.expect("it listens");
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
