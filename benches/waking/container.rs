@@ -4,7 +4,6 @@
 //! Another container keeps the bridge up meanwhile. Without any, the kernel takes it down with the last that stops, and brings it up again
 //! at most once a second (`linkwatch`), so that a start now and then waits for up to a second, whoever starts it.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;

@@ -158,6 +158,7 @@ impl Facts {
                 StartsStatus { max, now, waiting }
             },
             connections: totals.connections_open,
+            http2_connections: totals.http2_open,
             tunnels: totals.tunnels_open,
             ..report::status(&live, self.started_at)
         }

@@ -61,7 +61,10 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if status.ending {
         writeln!(out, "ending: {}", ending(status))?;
     } else {
-        let connections = number(status.connections, "connection");
+        let mut connections = number(status.connections, "connection");
+        if status.http2_connections > 0 {
+            connections.push_str(&format!(" ({} of HTTP/2)", status.http2_connections));
+        }
         let (tunnels, threads) = (number(status.tunnels, "tunnel"), number(status.threads as u64, "thread"));
         writeln!(out, "{}: {connections}, {tunnels}, {threads}", plain(&status.listen.join(", ")))?;
     }

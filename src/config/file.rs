@@ -15,8 +15,8 @@ pub use demand::{
     WaitingPageForm,
 };
 pub use root::{
-    ClientFile, DefaultsFile, DockerFile, DrainFile, ListenFile, LogFile, LogFormatFile, LogLevelFile, ProcessFile,
-    ReachFile, RootFile, RootQueueFile,
+    ClientFile, DefaultsFile, DockerFile, DrainFile, Http2File, ListenFile, LogFile, LogFormatFile, LogLevelFile,
+    ProcessFile, ReachFile, RootFile, RootQueueFile,
 };
 pub use service::{
     HeaderEditsFile, HeadersFile, MaintenanceFile, MaintenanceForm, RedirectFile, RedirectForm, RouteFile, RuleFile,

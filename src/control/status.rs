@@ -39,6 +39,8 @@ pub struct Status {
     pub threads: usize,
     /// Client connections now.
     pub connections: u64,
+    /// Those of them that speak HTTP/2.
+    pub http2_connections: u64,
     /// Tunnels (WebSocket) now.
     pub tunnels: u64,
     /// Instances that are coming up.

@@ -21,11 +21,38 @@ pub struct ClientLimits {
     pub keep_alive: Duration,
     /// The largest request head in bytes, 8 KiB to 1 MiB. 64 KiB.
     pub max_head: usize,
+    /// What concerns HTTP/2 alone.
+    pub http2: Http2Limits,
+}
+
+/// Limits on a client connection of HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Requests at a time, 1 to 10,000. 128, as nginx.
+    pub max_streams: u32,
+    /// A client may cancel so many requests more than it waits for, 1 to 100,000. 100.
+    pub max_resets: u32,
+    /// How old a connection gets before the client is asked to open another; no limit where `None`. 1 h, as nginx's `keepalive_time`.
+    pub max_age: Option<Duration>,
+    /// A client that has been quiet for this long is pinged, and has 20 s to answer; never where `None`. 30 s.
+    pub ping: Option<Duration>,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        let (max_age, ping) = (Some(Duration::from_secs(3600)), Some(Duration::from_secs(30)));
+        Self { max_streams: 128, max_resets: 100, max_age, ping }
+    }
 }
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self { request_head: Duration::from_secs(30), keep_alive: Duration::from_secs(75), max_head: 64 * 1024 }
+        Self {
+            request_head: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            max_head: 64 * 1024,
+            http2: Http2Limits::default(),
+        }
     }
 }
 

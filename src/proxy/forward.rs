@@ -14,11 +14,11 @@ use http_body::Body;
 
 use super::alarm::Elapsed;
 use super::body::{Download, Patience, RequestBody, ResponseBody, Upload};
-use super::connection::Phase;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::{Downstream, clean_response, forwarded, has_token};
 use super::outline::Outline;
+use super::phase::Phase;
 use super::upgrade::{self, Tunnel};
 use super::upstream::head::Head;
 use super::upstream::{Asks, Connection, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending, Turn};
@@ -100,7 +100,8 @@ pub async fn forward(
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
         return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease).map(Some);
     }
-    let trailers = call.outline.te && has_token(&call.parts.headers, &TE, "trailers");
+    // Whoever speaks HTTP/2 takes them, asked for or not.
+    let trailers = call.phase.is_stream() || (call.outline.te && has_token(&call.parts.headers, &TE, "trailers"));
     let pools = &call.worker.pools;
     let mut answer = outgoing.into_answer(&head, pools, pools.keep(call.unit.max_concurrency()));
     answer.give_back();

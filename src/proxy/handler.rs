@@ -11,12 +11,13 @@ use hyper::body::Incoming;
 
 use super::answer;
 use super::body::{RequestBody, ResponseBody, Upload};
-use super::connection::{Client, Phase};
+use super::connection::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Call, forward};
 use super::headers::{client_address, is_plainly_coded};
 use super::outline::Outline;
+use super::phase::Phase;
 use super::upgrade;
 use super::waiting_page;
 use super::worker::{Stage, Worker};
@@ -39,7 +40,6 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Debug)]
 pub struct Handler {
     worker: Rc<Worker>,
-    phase: Rc<Phase>,
     client: Client,
     /// Its address, as it is told to backends.
     peer: Box<str>,
@@ -60,19 +60,19 @@ struct Head<'r> {
 impl Handler {
     /// For the connection of `client`.
     #[must_use]
-    pub fn new(worker: Rc<Worker>, phase: Rc<Phase>, client: Client) -> Self {
+    pub fn new(worker: Rc<Worker>, client: Client) -> Self {
         let peer = client.peer.ip().to_canonical().to_string().into();
-        Self { worker, phase, client, peer }
+        Self { worker, client, peer }
     }
 
     /// Answers a request, whatever happens.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut exchange = Exchange::begin(&self.worker, &self.phase);
+    pub async fn handle(&self, request: Request<Incoming>, phase: &Rc<Phase>) -> Response<ResponseBody> {
+        let mut exchange = Exchange::begin(&self.worker, phase);
         let (mut parts, incoming) = request.into_parts();
         let outline = Outline::of(&parts.headers);
         let tunnel = upgrade::wanted(&parts.method, parts.version, &parts.headers, &outline, &mut parts.extensions);
         let outcome = match tunnel {
-            Ok(tunnel) => self.serve(&parts, &outline, incoming, tunnel, &mut exchange).await,
+            Ok(tunnel) => self.serve(&parts, &outline, phase, incoming, tunnel, &mut exchange).await,
             Err(error) => {
                 exchange.unrouted(Unrouted::NotAllowed);
                 Err(error)
@@ -81,7 +81,7 @@ impl Handler {
         let mut response = outcome.unwrap_or_else(|error| {
             exchange.failed(&error);
             if error.ends_connection() {
-                self.phase.traffic().expect_unread_upload();
+                phase.expect_unread_upload();
             }
             tracing::debug!(fault = %error.fault(), kind = error.kind(), "answered an error: {error}");
             answer::error(&error, &parts.headers)
@@ -90,8 +90,8 @@ impl Handler {
             response.headers_mut().append(SERVER_TIMING, timing);
         }
         // A request that was not read to its end leaves a connection on which no other can follow.
-        let unread = self.phase.traffic().has_unread_upload();
-        if (unread || self.worker.stage() != Stage::Open) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let ends = phase.traffic().has_unread_upload() || self.worker.stage() != Stage::Open;
+        if ends && !phase.is_stream() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         exchange.answered(response.status().as_u16());
@@ -103,6 +103,7 @@ impl Handler {
         &self,
         parts: &Parts,
         outline: &Outline<'_>,
+        phase: &Rc<Phase>,
         incoming: Incoming,
         tunnel: Option<upgrade::Tunnel>,
         exchange: &mut Exchange,
@@ -119,7 +120,7 @@ impl Handler {
                 Ok(decided) => decided,
                 Err(error) => {
                     if let Some(incoming) = incoming.take() {
-                        self.discard(incoming);
+                        discard(phase, incoming);
                     }
                     return Err(error);
                 }
@@ -128,7 +129,7 @@ impl Handler {
                 Step::Forward(decided) => decided,
                 Step::Redirect(status, location) => {
                     if let Some(incoming) = incoming.take() {
-                        self.discard(incoming);
+                        discard(phase, incoming);
                     }
                     return answer::redirect(status, &location).ok_or(ProxyError::BadHost);
                 }
@@ -136,8 +137,7 @@ impl Handler {
             let (service, state) = (&live.snapshot.services[index], &live.services[index]);
             let policy = &service.policy;
             if let Some(incoming) = incoming.take() {
-                let (worker, traffic) = (&self.worker, self.phase.traffic());
-                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, worker, traffic));
+                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, &self.worker, phase));
             }
             let (request_body, upload) = body.as_mut().expect("made in the first round");
             exchange.uploads(upload);
@@ -164,7 +164,7 @@ impl Handler {
             }
             let call = Call {
                 worker: &self.worker,
-                phase: &self.phase,
+                phase,
                 parts,
                 outline,
                 head: head.downstream(self, strip),
@@ -250,12 +250,12 @@ impl Handler {
         }
         (client_address(peer, &parts.headers, trusted_proxies), true)
     }
+}
 
-    /// The body will not be read; says so to the connection.
-    fn discard(&self, incoming: Incoming) {
-        if !http_body::Body::is_end_stream(&incoming) {
-            self.phase.traffic().expect_unread_upload();
-        }
+/// The body will not be read; says so to the connection.
+fn discard(phase: &Phase, incoming: Incoming) {
+    if !http_body::Body::is_end_stream(&incoming) {
+        phase.expect_unread_upload();
     }
 }
 
@@ -305,10 +305,18 @@ impl<'r> Head<'r> {
     }
 }
 
-/// The one host of a request: of an absolute-form target, which wins (RFC 9112, 3.2.2), else of the one `Host` header.
+/// The one host of a request: of an absolute-form target, which wins (RFC 9112, 3.2.2), else of the one `Host` header. In HTTP/2 the
+/// authority is no more than that, and the header may not say otherwise (RFC 9113, 8.3.1).
 fn authority<'r>(parts: &'r Parts, outline: &Outline<'r>) -> Result<&'r str, ProxyError> {
-    if outline.more_hosts || (outline.host.is_none() && parts.version >= Version::HTTP_11) {
+    if outline.more_hosts || (outline.host.is_none() && parts.version == Version::HTTP_11) {
         return Err(ProxyError::BadHost);
+    }
+    if parts.version == Version::HTTP_2
+        && let (Some(authority), Some(named)) = (parts.uri.authority(), outline.host)
+    {
+        let of = |authority| host::of_request(authority).map(|(_, forwarded)| forwarded);
+        let same = named.to_str().is_ok_and(|named| of(named) == of(authority.as_str()));
+        return if same { Ok(authority.as_str()) } else { Err(ProxyError::BadHost) };
     }
     if let Some(authority) = parts.uri.authority() {
         return Ok(authority.as_str());

@@ -12,9 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
+use super::client_io::ClientIo;
 use super::connection::{self, Client};
 use super::held::HeldBodies;
-use super::listener::{self, Accepted};
+use super::http2;
+use super::listener::{self, Accepted, Door};
 use super::refusals::Refusals;
 use super::worker::{Stage, Worker};
 use crate::live::Published;
@@ -129,9 +131,11 @@ impl Drop for Seat {
 /// What a data thread is told.
 enum Mail {
     /// Accept here from now on, until the sender is dropped; only the first thread is told so.
-    Listen { listener: TcpListener, tls: bool, until: oneshot::Receiver<()> },
+    Listen { listener: TcpListener, door: Arc<Door>, until: oneshot::Receiver<()> },
     /// Serve this connection.
     Serve(Accepted),
+    /// A listener has closed.
+    Left,
     /// Look at what is in force, so that nothing old is held by a thread without work.
     Look,
     /// Finish: no more keep-alive; idle connections are closed after the linger.
@@ -225,7 +229,7 @@ impl Mailboxes {
     #[must_use]
     pub fn listen(&self, listener: TcpListener, tls: bool) -> Listening {
         let (sender, until) = oneshot::channel();
-        self.tell(0, Mail::Listen { listener, tls, until });
+        self.tell(0, Mail::Listen { listener, door: Door::new(tls), until });
         Listening { _until: sender }
     }
 
@@ -233,6 +237,13 @@ impl Mailboxes {
     pub fn look(&self) {
         for thread in 0..self.0.len() {
             self.tell(thread, Mail::Look);
+        }
+    }
+
+    /// A listener has closed: whoever came in there looks around.
+    pub(super) fn leave(&self) {
+        for thread in 0..self.0.len() {
+            self.tell(thread, Mail::Left);
         }
     }
 
@@ -258,14 +269,15 @@ async fn run(worker: Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, oth
     tokio::task::spawn_local(Rc::clone(&worker.leftovers).clear());
     while let Some(mail) = mailbox.recv().await {
         match mail {
-            Mail::Listen { listener, tls, until } => {
-                let accept = listener::accept(Rc::clone(&worker), listener, tls, until, others.clone());
+            Mail::Listen { listener, door, until } => {
+                let accept = listener::accept(Rc::clone(&worker), listener, door, until, others.clone());
                 tokio::task::spawn_local(accept);
             }
             Mail::Serve(accepted) => {
                 tokio::task::spawn_local(serve(Rc::clone(&worker), accepted));
             }
             Mail::Drain { linger } => return drain(&worker, mailbox, linger).await,
+            Mail::Left => worker.alarms.wake_all(),
             Mail::Look => drop(worker.live.load()),
             Mail::Abort => return,
         }
@@ -293,7 +305,7 @@ async fn drain(worker: &Rc<Worker>, mut mailbox: mpsc::UnboundedReceiver<Mail>, 
         match mail {
             Mail::Serve(accepted) => drop(tokio::task::spawn_local(serve(Rc::clone(worker), accepted))),
             Mail::Abort => return,
-            Mail::Listen { .. } | Mail::Drain { .. } | Mail::Look => {}
+            Mail::Listen { .. } | Mail::Drain { .. } | Mail::Left | Mail::Look => {}
         }
     }
     if tokio::time::timeout(LAST, worker.idle()).await.is_err() {
@@ -309,7 +321,7 @@ async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker
             Mail::Serve(accepted) => {
                 tokio::task::spawn_local(serve(Rc::clone(worker), accepted));
             }
-            Mail::Listen { .. } | Mail::Drain { .. } | Mail::Look => {}
+            Mail::Listen { .. } | Mail::Drain { .. } | Mail::Left | Mail::Look => {}
         }
     }
 }
@@ -317,7 +329,7 @@ async fn aborted(mailbox: &mut mpsc::UnboundedReceiver<Mail>, worker: &Rc<Worker
 /// Serves one connection to its end.
 pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     worker.counters().connections_accepted.add(1);
-    let Accepted { stream, peer, tls, place, seat } = accepted;
+    let Accepted { stream, peer, door, place, seat } = accepted;
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -326,7 +338,8 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
             return;
         }
     };
-    let client = Client { peer, tls };
+    let tls = door.tls;
+    let client = Client { peer, tls, listener: door };
     let limits = worker.shared.published.load().snapshot.settings.client.clone();
     if tls {
         // A handshake is large; a connection without should not keep room for one.
@@ -349,6 +362,9 @@ async fn handshake(
     let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
     let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), acceptor.accept(stream))).await;
     match accepted {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(http2::ALPN) => {
+            Box::pin(http2::serve(worker, ClientIo::new(stream, place), client, limits)).await;
+        }
         Ok(Ok(stream)) => connection::serve(worker, stream, place, client, limits).await,
         Ok(Err(error)) => tracing::debug!(peer = %client.peer, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(peer = %client.peer, "a TLS handshake took too long"),

@@ -159,6 +159,10 @@ impl Reading {
         gauge(to, "tidegate_connections_open", "Client connections now", proxy.connections_open)?;
         counter(to, "tidegate_connections", "Client connections accepted", proxy.connections_accepted)?;
         counter(to, "tidegate_connections_refused", "Client connections above the limit", proxy.connections_refused)?;
+        gauge(to, "tidegate_http2_connections_open", "Client connections now that speak HTTP/2", proxy.http2_open)?;
+        counter(to, "tidegate_http2_connections", "Client connections that spoke HTTP/2", proxy.http2_opened)?;
+        let help = "Client connections of HTTP/2 closed because too many requests were cancelled";
+        counter(to, "tidegate_http2_connections_abused", help, proxy.http2_abused)?;
         gauge(to, "tidegate_tunnels_open", "Tunnels (WebSocket) now", proxy.tunnels_open)?;
         counter(to, "tidegate_tunnels", "Tunnels (WebSocket) begun", proxy.tunnels_opened)?;
         counter(to, "tidegate_retries", "Requests sent again to another connection or instance", proxy.retries)?;

@@ -36,7 +36,7 @@ where
     }
 }
 
-/// The server side of TLS 1.2 and 1.3 for HTTP/1.1, with certificates from `resolver`. A client without a server name, or
+/// The server side of TLS 1.2 and 1.3 for HTTP/2 and HTTP/1.1, with certificates from `resolver`. A client without a server name, or
 /// with one that nobody has a certificate for, is refused with an alert.
 pub fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -44,6 +44,6 @@ pub fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<Server
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use tidegate::control::build::{BuildError, BuildLine, BuildRequest, Built, Source, build};
+use tidegate::lifecycle::provider::docker::credentials::Keychain;
 use tidegate::lifecycle::provider::docker::image::resolve;
 use tidegate::model::name::{ServiceName, VersionName};
 
 use crate::support::engine::{Images, engine, files_of, step_program, unique};
+use crate::support::registry::Registry;
 
 /// A folder to build from, and a name for what is built.
 struct Story {
@@ -177,14 +179,15 @@ async fn what_fails_is_named_with_its_step_and_its_last_lines() {
     story.write(
         "Dockerfile",
         &format!(
-            "FROM {base}:1\nRUN [\"/step\", \"say\", \"all well\"]\nRUN [\"/step\", \"fail\", \"one\", \"two\"]\n"
+            "FROM {base}:1\nLABEL {}=1\nRUN [\"/step\", \"say\", \"all well\"]\nRUN [\"/step\", \"fail\", \"one\", \"two\"]\n",
+            story.images.label()
         ),
     );
     let request = story.request(story.folder.path());
     let error = story.build(request).await.expect_err("fails");
     assert!(matches!(error, BuildError::Step { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("step 3/3: RUN [\"/step\", \"fail\"") && text.contains("non-zero code: 3"), "{text}");
+    assert!(text.contains("step 4/4: RUN [\"/step\", \"fail\"") && text.contains("non-zero code: 3"), "{text}");
     assert!(text.contains("\n  | one\n  | two") && !text.contains("all well"), "{text}");
     assert!(story.said().contains("all well"), "{}", story.said());
 
@@ -259,10 +262,10 @@ async fn a_build_that_is_dropped_ends_at_the_engine_too() {
     let Some(mut story) = Story::new("dropped").await else { return };
     let base = unique("base");
     story.images.import(&base, "1", &[("step", step_program(), 0o755)], &[]).await;
-    let mark = unique("mark");
+    let mark = story.images.label().to_owned();
     story.write("Dockerfile", &format!("FROM {base}:1\nLABEL {mark}=1\nRUN [\"/step\", \"sleep\", \"300\"]\n"));
     let request = story.request(story.folder.path());
-    let (docker, base) = (story.docker.clone(), format!("{base}:1"));
+    let docker = story.docker.clone();
     {
         let (sleeping, heard) = tokio::sync::oneshot::channel();
         let mut sleeping = Some(sleeping);
@@ -277,9 +280,14 @@ async fn a_build_that_is_dropped_ends_at_the_engine_too() {
             _ = heard => {}
         }
     }
+    ended(&docker, &mark).await;
+}
+
+/// Waits until the engine has removed the containers of a build that was cancelled.
+async fn ended(docker: &Docker, label: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !containers_with(&docker, &mark).await.is_empty() {
-        assert!(Instant::now() < deadline, "a container of the build is still there: {base}");
+    while !containers_with(docker, label).await.is_empty() {
+        assert!(Instant::now() < deadline, "a container of the build is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -297,9 +305,100 @@ async fn a_build_that_takes_too_long_is_cancelled() {
     let Some(mut story) = Story::new("long").await else { return };
     let base = unique("base");
     story.images.import(&base, "1", &[("step", step_program(), 0o755)], &[]).await;
-    story.write("Dockerfile", &format!("FROM {base}:1\nRUN [\"/step\", \"sleep\", \"300\"]\n"));
+    story.write(
+        "Dockerfile",
+        &format!("FROM {base}:1\nLABEL {}=1\nRUN [\"/step\", \"sleep\", \"300\"]\n", story.images.label()),
+    );
     let mut request = story.request(story.folder.path());
     request.limit = Duration::from_secs(1);
     let error = story.build(request).await.expect_err("it sleeps");
     assert!(matches!(error, BuildError::Timeout(_)), "{error:?}");
+    ended(&story.docker, story.images.label()).await;
+}
+
+#[tokio::test]
+async fn a_repository_becomes_an_image_at_its_tag() {
+    let Some(mut story) = Story::new("git").await else { return };
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=me", "-c", "user.email=me@example.com"]).args(arguments);
+        command.current_dir(story.folder.path()).status().is_ok_and(|status| status.success())
+    };
+    if !git(&["init", "-q"]) {
+        crate::support::skip("git", "`apt-get install git`");
+        return;
+    }
+    story.write("back/Dockerfile", "FROM scratch\nCOPY . /app/\n");
+    story.write("back/old", "");
+    assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "old"]) && git(&["tag", "v1"]));
+    story.write("back/new", "");
+    assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "new"]));
+    let source = format!("{}#v1:back", story.folder.path().display());
+    let request = story.request_of(&source);
+    assert_eq!(story.built(request).await, ["app", "app/Dockerfile", "app/old"]);
+}
+
+#[tokio::test]
+async fn a_base_image_comes_from_a_closed_registry() {
+    let Some(mut story) = Story::new("closed").await else { return };
+    let storage = tempfile::tempdir().expect("a folder");
+    let (Some(open), Some(closed)) = (Registry::open(storage.path()), Registry::closed(storage.path())) else {
+        crate::support::skip("docker", "`apt-get install docker-registry`");
+        return;
+    };
+    let base = open.reference("me/base:1");
+    let (name, tag) = base.rsplit_once(':').expect("a tag");
+    story.images.import(name, tag, &[("base", b"base", 0o644)], &[]).await;
+    story.images.push(name, tag).await;
+    let private = closed.reference("me/base:1");
+    story.images.own(&private);
+    story.write("Dockerfile", "ARG BASE=none\nFROM $BASE\nCOPY Dockerfile /app\n");
+    let request = |story: &Story| {
+        let mut request = story.request(story.folder.path());
+        request.arguments = vec![("BASE".to_owned(), private.clone())];
+        request
+    };
+    let error = story.build(request(&story)).await.expect_err("nobody is logged in").to_string();
+    assert!(error.contains("no basic auth credentials; for a private base image, `docker login`"), "{error}");
+    let config = tempfile::tempdir().expect("a folder");
+    fs::write(config.path().join("config.json"), closed.login()).expect("written");
+    let mut request = request(&story);
+    let variable = |name: &str| (name == "DOCKER_CONFIG").then(|| config.path().as_os_str().to_owned());
+    request.keychain = Keychain::load(variable).expect("read");
+    assert_eq!(story.built(request).await, ["app"]);
+}
+
+/// An engine that takes the first piece of a context and closes.
+#[tokio::test]
+async fn an_engine_that_goes_away_in_the_middle_is_an_error_and_no_hang() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("Dockerfile"), "FROM scratch\n").expect("written");
+    fs::File::create(folder.path().join("large")).and_then(|file| file.set_len(256 << 20)).expect("sparse");
+    let socket = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut head = vec![0; 64 << 10];
+            let read = std::io::Read::read(&mut stream, &mut head).expect("a request");
+            if head[..read].windows(8).any(|window| window == b"/version") {
+                let body = r#"{"ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "20.10"}"#;
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).expect("sent");
+            }
+        }
+    });
+    let engine =
+        tidegate::lifecycle::provider::docker::engine::Engine::new(Some(&format!("unix://{}", socket.display())));
+    let docker = engine.client().await.expect("a version");
+    let service = ServiceName::new("away").expect("a name");
+    let source = Source::parse(&folder.path().to_string_lossy()).expect("a folder");
+    let request = BuildRequest::new(source, VersionName::numbered(&service, 1));
+    let began = Instant::now();
+    let error = build(&docker, request, &mut |_| ()).await.expect_err("it went away");
+    assert!(matches!(error, BuildError::Engine(_)), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }

@@ -1,10 +1,7 @@
 //! Images are resolved, pulled from real registries and pinned; what goes wrong says what to do.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bollard::Docker;
-use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
-use futures_util::StreamExt;
+use bollard::query_parameters::TagImageOptionsBuilder;
 use tidegate::lifecycle::provider::docker::credentials::{Credentials, Keychain};
 use tidegate::lifecycle::provider::docker::image::{LocalImage, Progress, PullError, Reference, pin, pull, resolve};
 
@@ -35,24 +32,18 @@ async fn push(docker: &Docker, images: &mut Images, target: &str, content: &[u8]
     let (name, tag) = target.rsplit_once(':').expect("with a tag");
     let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
     docker.tag_image(&local, Some(options)).await.expect("tagged");
-    let options = PushImageOptionsBuilder::default().tag(tag).build();
-    let mut events = std::pin::pin!(docker.push_image(name, Some(options), None));
-    while let Some(event) = events.next().await {
-        event.expect("pushed");
-    }
+    images.push(name, tag).await;
     for name in [target, &local] {
         images.remove(name).await;
     }
 }
 
-async fn keychain(server: &str, password: &str) -> (tempfile::TempDir, Credentials) {
+async fn login(registry: &Registry, password: &str) -> Credentials {
     let folder = tempfile::tempdir().expect("a folder");
-    let auth = STANDARD.encode(format!("{USER}:{password}"));
-    let text = format!(r#"{{"auths": {{"{server}": {{"auth": "{auth}"}}}}}}"#);
-    std::fs::write(folder.path().join("config.json"), text).expect("written");
+    std::fs::write(folder.path().join("config.json"), registry.login_as(USER, password)).expect("written");
     let variable = |name: &str| (name == "DOCKER_CONFIG").then(|| folder.path().as_os_str().to_owned());
-    let credentials = Keychain::load(variable).expect("read").credentials(server).await.expect("right");
-    (folder, credentials.expect("known"))
+    let keychain = Keychain::load(variable).expect("read");
+    keychain.credentials(&registry.server()).await.expect("right").expect("known")
 }
 
 #[tokio::test]
@@ -127,12 +118,12 @@ async fn a_closed_registry_wants_the_credentials_of_docker_login() {
     assert!(matches!(denied, PullError::Denied { logged_in: false, .. }), "{denied:?}");
     assert!(denied.to_string().contains(&format!("`docker login {server}`")), "{denied}");
 
-    let (_wrong_folder, wrong) = keychain(&server, "wrong").await;
+    let wrong = login(&closed, "wrong").await;
     let denied = pull_it(&docker, &name, Some(&wrong)).await.expect_err("a wrong password");
     assert!(matches!(denied, PullError::Denied { logged_in: true, .. }), "{denied:?}");
     assert!(!denied.to_string().contains("wrong"), "{denied}");
 
-    let (_folder, right) = keychain(&server, PASSWORD).await;
+    let right = login(&closed, PASSWORD).await;
     images.own(&name);
     let pulled = pull_it(&docker, &name, Some(&right)).await.expect("logged in");
     assert!(pulled.digest.is_some());

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::{
-    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, ListenFile, LogFormatFile, LogLevelFile,
-    MAX_STARTS, ReachFile, RootFile, Time, Word,
+    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, Http2File, ListenFile, LogFormatFile,
+    LogLevelFile, MAX_STARTS, ReachFile, RootFile, Time, Word,
 };
 use crate::config::source::Span;
 use crate::config::spanned::{OneOrMany, Spanned};
@@ -17,7 +17,7 @@ use crate::model::host::HostPattern;
 use crate::model::policy::{Timeouts, WaitingPage};
 use crate::model::settings::{
     AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_MAX_STARTS, DEFAULT_PROCESS_PORTS, Docker, Drain,
-    LogFormat, LogLevel, Reach, Settings,
+    Http2Limits, LogFormat, LogLevel, Reach, Settings,
 };
 use crate::model::version::{Preview, Queue, Replicas, Scale, Sleep, Start, Stop};
 
@@ -240,6 +240,27 @@ fn client(check: &mut Check, file: Option<&ClientFile>) -> ClientLimits {
         request_head: not_zero(check, file.request_head.as_ref()).unwrap_or(default.request_head),
         keep_alive: not_zero(check, file.keep_alive.as_ref()).unwrap_or(default.keep_alive),
         max_head,
+        http2: http2(check, file.http2.as_ref()),
+    }
+}
+
+fn http2(check: &mut Check, file: Option<&Http2File>) -> Http2Limits {
+    let default = Http2Limits::default();
+    let Some(file) = file else { return default };
+    let mut count = |name: &str, count: Option<&Spanned<u64>>, most: u32, default: u32| {
+        let Some(count) = count else { return default };
+        let number = u32::try_from(count.value).ok().filter(|number| (1..=most).contains(number));
+        number.unwrap_or_else(|| {
+            let message = format!("`{name}` is out of range: {}", count.value);
+            check.error(count.span, message, format!("write 1 to {most}, or take it out for {default}"));
+            default
+        })
+    };
+    Http2Limits {
+        max_streams: count("max_streams", file.max_streams.as_ref(), 10_000, default.max_streams),
+        max_resets: count("max_resets", file.max_resets.as_ref(), 100_000, default.max_resets),
+        max_age: file.max_age.map_or(default.max_age, |age| age.0),
+        ping: file.ping.map_or(default.ping, |ping| ping.0),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     Bytes, BytesOrOff, CountOrOff, PreviewFile, QueueFile, ReplicasForm, ScaleFile, SleepFile, StartFile, StopFile,
-    Time, TimeoutsFile, WaitingPageForm, Word,
+    Time, TimeOrOff, TimeoutsFile, WaitingPageForm, Word,
 };
 use crate::config::spanned::{OneOrMany, Spanned};
 
@@ -78,6 +78,25 @@ pub struct ClientFile {
     pub keep_alive: Option<Spanned<Time>>,
     /// The largest request head, 8KiB to 1MiB; `64KiB` when left out.
     pub max_head: Option<Spanned<Bytes>>,
+    /// What concerns HTTP/2 alone.
+    pub http2: Option<Http2File>,
+}
+
+/// Limits on a client connection of HTTP/2, which is spoken by TLS, and in clear text with clients that know so beforehand.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Http2", default)]
+#[schemars(deny_unknown_fields)]
+pub struct Http2File {
+    /// Requests at a time on one connection; `128` when left out.
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_streams: Option<Spanned<u64>>,
+    /// A client that has cancelled so many requests more than it has waited for is cut off; `100` when left out.
+    #[schemars(range(min = 1, max = 100000))]
+    pub max_resets: Option<Spanned<u64>>,
+    /// How old a connection gets before the client is asked to open another, or `off`; `1h` when left out.
+    pub max_age: Option<TimeOrOff>,
+    /// A client that has been quiet for this long is pinged, and has 20 s to answer, or `off`; `30s` when left out.
+    pub ping: Option<TimeOrOff>,
 }
 
 /// How the server ends.

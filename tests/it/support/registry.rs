@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::eventually;
 use super::ports::own_address;
 
@@ -67,6 +70,16 @@ impl Registry {
     /// `name` as a reference of this registry.
     pub(crate) fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
+    }
+
+    /// What `docker login` keeps of its user.
+    pub(crate) fn login(&self) -> String {
+        self.login_as(USER, PASSWORD)
+    }
+
+    pub(crate) fn login_as(&self, user: &str, password: &str) -> String {
+        let auth = STANDARD.encode(format!("{user}:{password}"));
+        format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, self.address)
     }
 
     /// As `docker login` names it.

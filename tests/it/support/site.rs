@@ -21,6 +21,7 @@ pub(crate) struct Site {
     dir: TempDir,
     child: Child,
     http: SocketAddr,
+    env: Vec<(String, String)>,
 }
 
 /// A tidegate to be.
@@ -175,6 +176,32 @@ impl Site {
         status.code()
     }
 
+    /// Ends it by a signal, and starts it again on the same files.
+    pub(crate) fn restart_after(&mut self, signal: &str) {
+        self.signal(signal);
+        self.wait();
+        self.start_again();
+    }
+
+    /// Starts it again on the same files, once it has ended.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.dir.path(), &self.env);
+        self.wait_until_it_answers();
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let status = eventually("the server's start", || {
+            let ended = self.child.try_wait().expect("wait");
+            assert!(ended.is_none(), "the server ended at once:\n{}", self.log());
+            self.try_status()
+        });
+        let urls = status["listen"].as_array().expect("listen");
+        let http = urls.iter().filter_map(Value::as_str).find_map(|url| url.strip_prefix("http://"));
+        if let Some(http) = http {
+            self.http = http.parse().expect("an address");
+        }
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path().join("log")).expect("the log")
@@ -248,29 +275,26 @@ impl SiteBuilder {
     pub(crate) fn start(self) -> Site {
         let Self { dir, root, env } = self;
         fs::write(dir.path().join("tidegate.yaml"), root).expect("write");
-        let log = fs::File::create(dir.path().join("log")).expect("a log");
-        let child = tidegate()
-            .arg("serve")
-            .arg(dir.path().join("tidegate.yaml"))
-            .envs(env)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("clone"))
-            .stderr(log)
-            .spawn()
-            .expect("spawn");
-        let mut site = Site { dir, child, http: SocketAddr::from(([0, 0, 0, 0], 0)) };
-        let status = eventually("the server's start", || {
-            let ended = site.child.try_wait().expect("wait");
-            assert!(ended.is_none(), "the server ended at once:\n{}", site.log());
-            site.try_status()
-        });
-        let urls = status["listen"].as_array().expect("listen");
-        let http = urls.iter().filter_map(Value::as_str).find_map(|url| url.strip_prefix("http://"));
-        if let Some(http) = http {
-            site.http = http.parse().expect("an address");
-        }
+        fs::write(dir.path().join("log"), "").expect("a log");
+        let child = spawn(dir.path(), &env);
+        let mut site = Site { dir, child, http: SocketAddr::from(([0, 0, 0, 0], 0)), env };
+        site.wait_until_it_answers();
         site
     }
+}
+
+/// Runs the server on the files of a folder.
+fn spawn(dir: &Path, env: &[(String, String)]) -> Child {
+    let log = fs::File::options().append(true).open(dir.join("log")).expect("a log");
+    tidegate()
+        .arg("serve")
+        .arg(dir.join("tidegate.yaml"))
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("clone"))
+        .stderr(log)
+        .spawn()
+        .expect("spawn")
 }
 
 impl Drop for Site {

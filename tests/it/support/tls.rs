@@ -11,18 +11,23 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// A connection; the handshake is done with the first byte.
 pub(crate) fn connect(address: SocketAddr, host: &str) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
-        .with_no_client_auth();
+    let config = client_config();
     let name = ServerName::try_from(host.to_owned()).expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(super::PATIENCE))?;
     Ok(StreamOwned::new(connection, stream))
+}
+
+/// Takes any certificate.
+pub(crate) fn client_config() -> ClientConfig {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
+        .with_no_client_auth()
 }
 
 /// The answer to a GET, head and body, and the server's certificate. An error where the handshake fails.

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
 use super::engine_error::EngineError;
 use super::inventory::Known;
-use super::labels;
 use super::shared::Shared;
+use super::{events, labels};
 
 /// Stops and removes the containers of ours whose version is not `wanted`, unless its service is `held` or an instance has it.
 pub(super) async fn remove_unwanted(
@@ -17,7 +18,14 @@ pub(super) async fn remove_unwanted(
     wanted: &HashSet<Box<str>>,
     held: &HashSet<Box<str>>,
 ) -> Result<(), Arc<EngineError>> {
-    shared.synced().await?;
+    if shared.is_followed.get() {
+        shared.synced(Duration::ZERO).await?;
+    } else {
+        // Nobody has asked for a container yet, so perhaps nobody needs an engine: one look will do.
+        let client = shared.engine.client().await?;
+        let all = events::list(&client).await.map_err(|error| shared.engine.error(error))?;
+        shared.inventory.borrow_mut().replace(&all);
+    }
     let unwanted: Vec<Known> = {
         let inventory = shared.inventory.borrow();
         let is_wanted =
