@@ -263,12 +263,8 @@ fn walk<'t>(root: &'t Node, path: &[String]) -> Result<(&'t Node, Owner<'t>, usi
 /// What the file is to say after the change.
 fn expected(root: Value, path: &[String], change: &Change) -> Option<Value> {
     let mut root = root;
-    let (last, before) = match path.split_last() {
-        Some((last, before)) => (last, before),
-        None => match change {
-            Change::Set { value, .. } => return Some(value.clone()),
-            _ => return None,
-        },
+    let Some((last, before)) = path.split_last() else {
+        return if let Change::Set { value, .. } = change { Some(value.clone()) } else { None };
     };
     let mut here = &mut root;
     for key in before {
