@@ -23,6 +23,7 @@ pub mod listener;
 pub mod outline;
 pub mod phase;
 pub mod refusals;
+pub mod secured;
 pub mod streams;
 pub mod threads;
 pub mod tunnel;

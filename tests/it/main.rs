@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file per story.
 #![expect(clippy::print_stderr, reason = "tests")]
 
+mod acme;
 mod admin;
 mod check;
 mod connects;
@@ -50,6 +51,10 @@ mod splitting;
 mod starts;
 mod sticky;
 mod support;
+mod tls_choice;
+mod tls_expiry;
+mod tls_policy;
+mod tls_renewal;
 mod tunnel;
 mod user;
 mod verbs_docker;
