@@ -15,6 +15,7 @@ mod policy;
 mod route;
 mod service;
 mod traffic;
+mod transport;
 mod version;
 mod waiting;
 

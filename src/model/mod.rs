@@ -18,5 +18,6 @@ pub mod service;
 pub mod settings;
 pub mod snapshot;
 pub mod sticky;
+pub mod transport;
 pub mod version;
 pub mod weight;
