@@ -23,7 +23,10 @@ pub use service::{
     RedirectForm, RouteFile, RuleFile, ServiceFile, StickyFile, TimeoutsFile, TlsFile,
 };
 pub use value::{Bytes, BytesOrOff, CountOrOff, Time, TimeOrOff, Word};
-pub use version::{HookFile, PreviewFile, ReadyFile, ResourcesFile, SignalFile, StartFile, StopFile, VersionFile};
+pub use version::{
+    HookFile, PreviewFile, ProtocolFile, ReadyFile, ResourcesFile, SignalFile, StartFile, StopFile, UpstreamTlsFile,
+    VersionFile,
+};
 
 use crate::config::decode::Refusal;
 use crate::config::units::duration;

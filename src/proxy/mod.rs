@@ -13,6 +13,7 @@ pub mod connection;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+mod forward_http2;
 pub mod handler;
 pub mod hangup;
 pub mod headers;

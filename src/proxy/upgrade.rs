@@ -83,6 +83,6 @@ pub fn switch(
 /// Couples the two. What the backend sent right behind its 101 goes first.
 async fn couple(worker: &Worker, lease: &Lease, client: Upgraded, backend: Connection) -> io::Result<()> {
     let Some((backend, early)) = backend.into_tunnel() else { return Ok(()) };
-    listener::prepare(&backend)?;
+    listener::prepare(backend.socket())?;
     tunnel::carry(worker, lease, TokioIo::new(client), backend, early).await
 }
