@@ -21,6 +21,7 @@ use super::forward_http2::Answered as Answered2;
 use super::headers::{Downstream, clean_response, forwarded, has_token};
 use super::outline::Outline;
 use super::phase::Phase;
+use super::tunnel::Limits;
 use super::upgrade::{self, Tunnel};
 use super::upstream::head::Head;
 use super::upstream::http2;
@@ -106,7 +107,8 @@ pub async fn forward(
     exchange.answered_by(lease.instance().endpoint());
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
-        return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease).map(Some);
+        let limits = Limits { idle: timeouts.tunnel_idle, total: timeouts.tunnel_total };
+        return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease, limits).map(Some);
     }
     let trailers = call.takes_trailers();
     let pools = &call.worker.pools;

@@ -23,6 +23,7 @@ pub mod leftovers;
 pub mod listener;
 pub mod outline;
 pub mod phase;
+pub mod proxy_protocol;
 pub mod refusals;
 pub mod secured;
 pub mod streams;

@@ -163,3 +163,42 @@ fn a_backend_that_does_not_speak_it_is_named() {
     assert_eq!(answer.header("proxy-status"), Some("tidegate; error=http_protocol_error; fault=upstream"));
     assert!(site.log().contains("it does not speak HTTP/2"), "{}", site.log());
 }
+
+/// Server-sent events: each is with the client before the next is there.
+#[test]
+fn events_are_flushed_at_once_whatever_is_spoken() {
+    let (next, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let backend = Backend::serving(move |mut raw: Raw, _| {
+        raw.request();
+        raw.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for number in 0..3 {
+            raw.send(format!("9\r\ndata: {number}\n\n\r\n"));
+            if gate.lock().expect("no panic").recv_timeout(Duration::from_secs(60)).is_err() {
+                return;
+            }
+        }
+        raw.send("0\r\n\r\n");
+    });
+    let site = crate::support::front::before(&backend, "");
+    let mut raw = site.connect();
+    raw.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    raw.head();
+    for number in 0..3 {
+        assert_eq!(raw.line().expect("a chunk's length"), "9");
+        assert_eq!(raw.take(11).expect("an event"), format!("data: {number}\n\n\r\n").as_bytes());
+        next.send(()).expect("the backend waits");
+    }
+    let client = Client::connect(site.http());
+    client.run(|sender| async move {
+        let mut sender = sender.ready().await.expect("ready");
+        let response = sender.send_request(request("GET", HOST, "/"), true).expect("sent").0;
+        let mut body = response.await.expect("a head").into_body();
+        for number in 0..3 {
+            let event = body.data().await.expect("more").expect("data");
+            assert_eq!(event, format!("data: {number}\n\n"));
+            body.flow_control().release_capacity(event.len()).expect("capacity");
+            next.send(()).expect("the backend waits");
+        }
+    });
+}

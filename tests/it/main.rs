@@ -40,6 +40,7 @@ mod pitfall_upgrade;
 mod pitfall_upstream;
 mod pitfall_upstream_oracle;
 mod process;
+mod proxy_protocol;
 mod reload;
 mod routing;
 mod rules;
