@@ -56,12 +56,24 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for notice in &status.notices {
         writeln!(out, "Note: {}", plain(notice))?;
     }
+    for certificate in &status.certificates {
+        let (names, source) = (plain(&certificate.names.join(", ")), plain(&certificate.source));
+        writeln!(
+            out,
+            "Certificate: {} for {names}, until {} ({source})",
+            plain(&certificate.state),
+            certificate.not_after
+        )?;
+    }
     let (config, generation, up) = (plain(&status.config), status.generation, duration(status.uptime));
     writeln!(out, "tidegate {} with {config}, generation {generation}, up {up}", plain(&status.tidegate))?;
     if status.ending {
         writeln!(out, "ending: {}", ending(status))?;
     } else {
-        let connections = number(status.connections, "connection");
+        let mut connections = number(status.connections, "connection");
+        if status.http2_connections > 0 {
+            connections.push_str(&format!(" ({} of HTTP/2)", status.http2_connections));
+        }
         let (tunnels, threads) = (number(status.tunnels, "tunnel"), number(status.threads as u64, "thread"));
         writeln!(out, "{}: {connections}, {tunnels}, {threads}", plain(&status.listen.join(", ")))?;
     }

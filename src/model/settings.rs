@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::acme::Acme;
+use super::tls::Fallback;
+
 /// The default ports for process instances: below Linux's ephemeral range, which begins at 32768.
 pub const DEFAULT_PROCESS_PORTS: (u16, u16) = (20_000, 29_999);
 
@@ -21,11 +24,38 @@ pub struct ClientLimits {
     pub keep_alive: Duration,
     /// The largest request head in bytes, 8 KiB to 1 MiB. 64 KiB.
     pub max_head: usize,
+    /// What concerns HTTP/2 alone.
+    pub http2: Http2Limits,
+}
+
+/// Limits on a client connection of HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Requests at a time, 1 to 10,000. 128, as nginx.
+    pub max_streams: u32,
+    /// A client may cancel so many requests more than it waits for, 1 to 100,000. 100.
+    pub max_resets: u32,
+    /// How old a connection gets before the client is asked to open another; no limit where `None`. 1 h, as nginx's `keepalive_time`.
+    pub max_age: Option<Duration>,
+    /// A client that has been quiet for this long is pinged, and has 20 s to answer; never where `None`. 30 s.
+    pub ping: Option<Duration>,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        let (max_age, ping) = (Some(Duration::from_secs(3600)), Some(Duration::from_secs(30)));
+        Self { max_streams: 128, max_resets: 100, max_age, ping }
+    }
 }
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self { request_head: Duration::from_secs(30), keep_alive: Duration::from_secs(75), max_head: 64 * 1024 }
+        Self {
+            request_head: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            max_head: 64 * 1024,
+            http2: Http2Limits::default(),
+        }
     }
 }
 
@@ -121,6 +151,14 @@ pub struct Settings {
     pub http: Box<[SocketAddr]>,
     /// Addresses for HTTPS.
     pub https: Box<[SocketAddr]>,
+    /// Where certificates are had by asking.
+    pub acme: Acme,
+    /// A folder of certificates and keys.
+    pub certificates: Option<PathBuf>,
+    /// The port of HTTPS as clients see it; `None` where there is no HTTPS, or no port that is known beforehand.
+    pub https_port: Option<u16>,
+    /// Who gets a certificate that is for nobody.
+    pub fallback: Fallback,
     /// The admin port, on loopback.
     pub admin: Option<SocketAddr>,
     /// The file with the admin port's token for writes.
@@ -129,6 +167,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Default domains are `<service>.<base_domain>`; normalised.
     pub base_domain: Box<str>,
+    /// Balancers that begin each connection by saying who the client is.
+    pub proxy_protocol: Box<[IpNet]>,
     /// Proxies whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Box<[IpNet]>,
     /// Who sees private preview domains.

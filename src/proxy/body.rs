@@ -13,12 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::alarm::{Alarm, Alarms, NEVER};
-use super::client_io::Traffic;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers::clean_trailers;
 use super::held::{HeldBodies, HeldBody};
-use super::upstream::{Answer, ReceiveError, Received};
+use super::phase::Phase;
+use super::upstream::{Arriving, ReceiveError, Received};
 use super::worker::Worker;
 
 /// A body that broke off, so that the other side must break off too.
@@ -125,7 +125,7 @@ pub struct UploadStream {
     upload: Rc<Upload>,
     limit: Option<u64>,
     patience: Patience,
-    traffic: Arc<Traffic>,
+    phase: Rc<Phase>,
 }
 
 /// Bounds how long the next piece of a body is waited for. The time in which nobody asks for it does not count: whoever
@@ -171,7 +171,7 @@ impl RequestBody {
         limit: Option<u64>,
         idle: Option<Duration>,
         worker: &Worker,
-        traffic: &Arc<Traffic>,
+        phase: &Rc<Phase>,
     ) -> (Self, Rc<Upload>) {
         if incoming.is_end_stream() {
             return (Self::Empty, Rc::clone(worker.no_upload()));
@@ -184,7 +184,7 @@ impl RequestBody {
             upload: Rc::clone(&upload),
             limit,
             patience: Patience::new(idle, &worker.alarms),
-            traffic: Arc::clone(traffic),
+            phase: Rc::clone(phase),
         };
         (Self::Stream(stream), upload)
     }
@@ -369,7 +369,7 @@ impl UploadStream {
 impl Drop for UploadStream {
     fn drop(&mut self) {
         if !self.upload.finished.get() {
-            self.traffic.expect_unread_upload();
+            self.phase.expect_unread_upload();
         }
     }
 }
@@ -395,7 +395,7 @@ enum Kind {
 #[derive(Debug)]
 pub struct Download {
     /// What comes from the backend.
-    pub answer: Answer,
+    pub answer: Arriving,
     /// Bounds the wait for the next frame.
     pub patience: Patience,
     /// Goes off when the whole takes too long.
@@ -468,7 +468,12 @@ impl Body for ResponseBody {
             Kind::Full(bytes) if bytes.is_empty() => None,
             Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Kind::Download(download) => match download.poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if let Some(exchange) = &this.exchange {
+                        exchange.waits();
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(outcome) => outcome,
             },
         };

@@ -115,6 +115,11 @@ impl<S> ClientIo<S> {
         self.ahead.splice(..0, bytes.iter().copied());
     }
 
+    /// What was read and not taken.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
     /// What passes through.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic

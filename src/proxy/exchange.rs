@@ -10,8 +10,8 @@ use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
 
 use super::body::{BodyError, Upload};
-use super::connection::Phase;
 use super::error::ProxyError;
+use super::phase::Phase;
 use super::waiting::Waited;
 use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
@@ -109,7 +109,11 @@ impl Exchange {
         self.logged = Some(Box::new(Logged {
             log: Arc::clone(log),
             client,
-            protocol: if parts.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: match parts.version {
+                Version::HTTP_2 => "HTTP/2",
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
             method: parts.method.to_string(),
             host: host::normalise(authority).map_or_else(|| authority.to_owned(), |host| host.into_owned()),
             path: path::normalise(parts.uri.path()).into_owned(),
@@ -183,6 +187,12 @@ impl Exchange {
     /// Bytes of the body handed over.
     pub fn sent(&mut self, bytes: u64) {
         self.bytes_out += bytes;
+        self.phase.passes(Some(bytes));
+    }
+
+    /// The backend has yet to send more.
+    pub fn waits(&self) {
+        self.phase.passes(None);
     }
 
     /// The body broke off.
@@ -197,7 +207,7 @@ impl Exchange {
     /// Whether the client has yet to take what was sent before.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        self.phase.traffic().is_blocked()
+        self.phase.is_blocked()
     }
 
     /// The last byte was handed over.
@@ -211,6 +221,9 @@ impl Drop for Exchange {
         self.phase.end_request();
         if !self.completed && self.failure.is_none() {
             self.failure = Some(("client", "connection_terminated"));
+            self.phase.judge(false);
+        } else if self.completed {
+            self.phase.judge(true);
         }
         let elapsed = self.began.elapsed();
         let thread = self.worker.thread;

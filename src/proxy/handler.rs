@@ -3,20 +3,22 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http::header::{CONNECTION, SET_COOKIE, USER_AGENT};
+use http::header::{CONNECTION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::answer;
 use super::body::{RequestBody, ResponseBody, Upload};
-use super::connection::{Client, Phase};
+use super::connection::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Call, forward};
 use super::headers::{client_address, is_plainly_coded};
 use super::outline::Outline;
+use super::phase::Phase;
 use super::upgrade;
 use super::waiting_page;
 use super::worker::{Stage, Worker};
@@ -29,8 +31,11 @@ use crate::model::service::Service;
 use crate::model::snapshot::contains;
 use crate::model::sticky::Sticky;
 use crate::model::version::Ignore;
-use crate::model::{host, path};
+use crate::model::{host, path, policy};
 use crate::telemetry::counters::Unrouted;
+
+/// Where authorities look for what only the host's owner can put there (RFC 8555, 8.3).
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// What a request that was held waited for (W3C Server Timing).
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -39,7 +44,6 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Debug)]
 pub struct Handler {
     worker: Rc<Worker>,
-    phase: Rc<Phase>,
     client: Client,
     /// Its address, as it is told to backends.
     peer: Box<str>,
@@ -60,41 +64,48 @@ struct Head<'r> {
 impl Handler {
     /// For the connection of `client`.
     #[must_use]
-    pub fn new(worker: Rc<Worker>, phase: Rc<Phase>, client: Client) -> Self {
+    pub fn new(worker: Rc<Worker>, client: Client) -> Self {
         let peer = client.peer.ip().to_canonical().to_string().into();
-        Self { worker, phase, client, peer }
+        Self { worker, client, peer }
     }
 
     /// Answers a request, whatever happens.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let mut exchange = Exchange::begin(&self.worker, &self.phase);
+    pub async fn handle(&self, request: Request<Incoming>, phase: &Rc<Phase>) -> Response<ResponseBody> {
+        let mut exchange = Exchange::begin(&self.worker, phase);
         let (mut parts, incoming) = request.into_parts();
         let outline = Outline::of(&parts.headers);
         let tunnel = upgrade::wanted(&parts.method, parts.version, &parts.headers, &outline, &mut parts.extensions);
         let outcome = match tunnel {
-            Ok(tunnel) => self.serve(&parts, &outline, incoming, tunnel, &mut exchange).await,
+            Ok(tunnel) => self.serve(&parts, &outline, phase, incoming, tunnel, &mut exchange).await,
             Err(error) => {
                 exchange.unrouted(Unrouted::NotAllowed);
                 Err(error)
             }
         };
+        let mut failed = None;
         let mut response = outcome.unwrap_or_else(|error| {
+            failed = Some(error.status());
             exchange.failed(&error);
             if error.ends_connection() {
-                self.phase.traffic().expect_unread_upload();
+                phase.expect_unread_upload();
             }
             tracing::debug!(fault = %error.fault(), kind = error.kind(), "answered an error: {error}");
-            answer::error(&error, &parts.headers)
+            if phase.is_stream() && answer::is_grpc(&parts.headers) {
+                answer::grpc_error(&error)
+            } else {
+                answer::error(&error, &parts.headers)
+            }
         });
         if let Some(timing) = exchange.waited().as_ref().and_then(|waited| waited.server_timing()) {
             response.headers_mut().append(SERVER_TIMING, timing);
         }
         // A request that was not read to its end leaves a connection on which no other can follow.
-        let unread = self.phase.traffic().has_unread_upload();
-        if (unread || self.worker.stage() != Stage::Open) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let ends = phase.traffic().has_unread_upload() || self.worker.stage() != Stage::Open;
+        if ends && !phase.is_stream() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        exchange.answered(response.status().as_u16());
+        // To who speaks gRPC, an error is said otherwise.
+        exchange.answered(failed.unwrap_or_else(|| response.status()).as_u16());
         response.body_mut().attach(exchange);
         response
     }
@@ -103,6 +114,7 @@ impl Handler {
         &self,
         parts: &Parts,
         outline: &Outline<'_>,
+        phase: &Rc<Phase>,
         incoming: Incoming,
         tunnel: Option<upgrade::Tunnel>,
         exchange: &mut Exchange,
@@ -119,16 +131,22 @@ impl Handler {
                 Ok(decided) => decided,
                 Err(error) => {
                     if let Some(incoming) = incoming.take() {
-                        self.discard(incoming);
+                        discard(phase, incoming);
                     }
                     return Err(error);
                 }
             };
             let Decided { head, index, choice, strip } = match decided {
+                Step::Proof(text) => {
+                    if let Some(incoming) = incoming.take() {
+                        discard(phase, incoming);
+                    }
+                    return Ok(answer::proof(&text));
+                }
                 Step::Forward(decided) => decided,
                 Step::Redirect(status, location) => {
                     if let Some(incoming) = incoming.take() {
-                        self.discard(incoming);
+                        discard(phase, incoming);
                     }
                     return answer::redirect(status, &location).ok_or(ProxyError::BadHost);
                 }
@@ -136,8 +154,7 @@ impl Handler {
             let (service, state) = (&live.snapshot.services[index], &live.services[index]);
             let policy = &service.policy;
             if let Some(incoming) = incoming.take() {
-                let (worker, traffic) = (&self.worker, self.phase.traffic());
-                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, worker, traffic));
+                body = Some(RequestBody::new(incoming, policy.max_body, policy.timeouts.idle, &self.worker, phase));
             }
             let (request_body, upload) = body.as_mut().expect("made in the first round");
             exchange.uploads(upload);
@@ -164,7 +181,7 @@ impl Handler {
             }
             let call = Call {
                 worker: &self.worker,
-                phase: &self.phase,
+                phase,
                 parts,
                 outline,
                 head: head.downstream(self, strip),
@@ -213,16 +230,37 @@ impl Handler {
         let (host, forwarded) = host::of_request(authority).ok_or(ProxyError::BadHost)?;
         let head = Head { parts, host, forwarded, path: path::normalise(target), client, trusted };
         exchange.unrouted(Unrouted::UnknownHost);
+        if let Some(token) = head.path.strip_prefix(CHALLENGES)
+            && let Some(text) = self.worker.shared.tls.challenges().text_of(token)
+        {
+            return Ok(Step::Proof(text));
+        }
         let found = snapshot.route(&head.host, &head.path, client).ok_or(ProxyError::NoService)?;
         let index = found.target.service();
         let (service, state) = (&snapshot.services[index], &live.services[index]);
         let policy = &service.policy;
-        let own = policy.allow.is_some() || policy.maintenance.is_some() || policy.redirect.is_some();
+        let wants_https = self.redirects_to_https(&head, live, service);
+        let no_certificate = !self.client.tls && service.tls.needs_certificate();
+        let own = wants_https
+            || no_certificate
+            || policy.allow.is_some()
+            || policy.maintenance.is_some()
+            || policy.redirect.is_some();
         if own || service.schedule == Schedule::Nobody {
             exchange.belongs_to(state, service.name.as_str());
         }
         if policy.allow.as_ref().is_some_and(|allow| !contains(allow, client)) {
             return Err(ProxyError::NotAllowed);
+        }
+        if let Some(secured) = &self.client.secured {
+            secured.admits(live, (service, state), &head.host)?;
+        }
+        if wants_https && let Some(port) = snapshot.settings.https_port {
+            let location = policy::to_https(&head.host, port, parts.uri.path(), parts.uri.query());
+            return Ok(Step::Redirect(StatusCode::PERMANENT_REDIRECT, location));
+        }
+        if no_certificate {
+            return Err(ProxyError::NoCertificate);
         }
         if let Some(maintenance) = &policy.maintenance {
             let (message, retry_after) = (maintenance.message.clone(), maintenance.retry_after);
@@ -241,6 +279,17 @@ impl Handler {
         Ok(Step::Forward(Decided { head, index, choice, strip: found.strip }))
     }
 
+    /// Whether the client should come by TLS. What an authority asks to see of a host it asks for by plain HTTP.
+    fn redirects_to_https(&self, head: &Head<'_>, live: &Live, service: &Service) -> bool {
+        !self.client.tls
+            && service.tls.redirect
+            && live.snapshot.settings.https_port.is_some()
+            && live.certificates.covering(&head.host).is_some()
+            && !head.path.starts_with(CHALLENGES)
+            // A trusted proxy may have spoken TLS for us.
+            && !(head.trusted && head.parts.headers.get("x-forwarded-proto").is_some_and(|it| it == "https"))
+    }
+
     /// The client's address, and whether the peer's word was taken for it.
     fn client_of(&self, parts: &Parts, live: &Live) -> (IpAddr, bool) {
         let trusted_proxies = &live.snapshot.settings.trusted_proxies;
@@ -250,16 +299,18 @@ impl Handler {
         }
         (client_address(peer, &parts.headers, trusted_proxies), true)
     }
+}
 
-    /// The body will not be read; says so to the connection.
-    fn discard(&self, incoming: Incoming) {
-        if !http_body::Body::is_end_stream(&incoming) {
-            self.phase.traffic().expect_unread_upload();
-        }
+/// The body will not be read; says so to the connection.
+fn discard(phase: &Phase, incoming: Incoming) {
+    if !http_body::Body::is_end_stream(&incoming) {
+        phase.expect_unread_upload();
     }
 }
 
 enum Step<'r> {
+    /// What an authority wants to see.
+    Proof(Arc<str>),
     Redirect(StatusCode, String),
     Forward(Decided<'r>),
 }
@@ -305,10 +356,18 @@ impl<'r> Head<'r> {
     }
 }
 
-/// The one host of a request: of an absolute-form target, which wins (RFC 9112, 3.2.2), else of the one `Host` header.
+/// The one host of a request: of an absolute-form target, which wins (RFC 9112, 3.2.2), else of the one `Host` header. In HTTP/2 the
+/// authority is no more than that, and the header may not say otherwise (RFC 9113, 8.3.1).
 fn authority<'r>(parts: &'r Parts, outline: &Outline<'r>) -> Result<&'r str, ProxyError> {
-    if outline.more_hosts || (outline.host.is_none() && parts.version >= Version::HTTP_11) {
+    if outline.more_hosts || (outline.host.is_none() && parts.version == Version::HTTP_11) {
         return Err(ProxyError::BadHost);
+    }
+    if parts.version == Version::HTTP_2
+        && let (Some(authority), Some(named)) = (parts.uri.authority(), outline.host)
+    {
+        let of = |authority| host::of_request(authority).map(|(_, forwarded)| forwarded);
+        let same = named.to_str().is_ok_and(|named| of(named) == of(authority.as_str()));
+        return if same { Ok(authority.as_str()) } else { Err(ProxyError::BadHost) };
     }
     if let Some(authority) = parts.uri.authority() {
         return Ok(authority.as_str());
@@ -319,6 +378,9 @@ fn authority<'r>(parts: &'r Parts, outline: &Outline<'r>) -> Result<&'r str, Pro
 /// The version's answer gets what the service adds.
 fn finish(response: &mut Response<ResponseBody>, service: &Service, choice: &Choice, tls: bool) {
     service.policy.response_headers.apply(response.headers_mut());
+    if let Some(hsts) = service.tls.hsts.as_ref().filter(|_| tls) {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     if let (Reason::Sticky { issue: Some(value) }, Some(Sticky::Cookie { name, ttl })) =
         (&choice.reason, &service.sticky)
     {

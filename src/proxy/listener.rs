@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
@@ -27,6 +28,33 @@ pub const HALF_WAY: Duration = Duration::from_millis(200);
 /// How long accepting rests when there are no descriptors left.
 const REST: Duration = Duration::from_millis(50);
 
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Door {
+    /// Whether TLS is spoken there.
+    pub tls: bool,
+    left: AtomicBool,
+}
+
+impl Door {
+    /// One that is open.
+    #[must_use]
+    pub fn new(tls: bool) -> Arc<Self> {
+        Arc::new(Self { tls, left: AtomicBool::new(false) })
+    }
+
+    /// Nobody is let in any more.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is let in any more, so that those who are in should come in elsewhere.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection on its way to a data thread.
 #[derive(Debug)]
 pub struct Accepted {
@@ -34,8 +62,8 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// Who is at the other end.
     pub peer: SocketAddr,
-    /// Whether TLS is spoken.
-    pub tls: bool,
+    /// Where it came in.
+    pub door: Arc<Door>,
     /// Its place among the connections there may be.
     pub place: OwnedSemaphorePermit,
     /// Its seat at the thread that it is for.
@@ -72,7 +100,7 @@ fn listen(address: SocketAddr, beside: bool) -> io::Result<TcpListener> {
 pub(super) async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
-    tls: bool,
+    door: Arc<Door>,
     mut until: oneshot::Receiver<()>,
     threads: Mailboxes,
 ) {
@@ -97,7 +125,7 @@ pub(super) async fn accept(
             Ok((stream, peer, place)) => {
                 next = (next + 1) % shared.threads();
                 let thread = shared.least_busy(next);
-                let accepted = Accepted { stream, peer, tls, place, seat: shared.seat(thread) };
+                let accepted = Accepted { stream, peer, door: Arc::clone(&door), place, seat: shared.seat(thread) };
                 // A thread that has ended is about to be followed by this one.
                 threads.serve(thread, accepted).unwrap_or_else(serve_here);
             }
@@ -108,8 +136,14 @@ pub(super) async fn accept(
             }
         }
     }
-    let serve_last = |(stream, peer, place)| serve_here(Accepted { stream, peer, tls, place, seat: worker.seat() });
+    let last = Arc::clone(&door);
+    let serve_last = |(stream, peer, place)| {
+        serve_here(Accepted { stream, peer, door: Arc::clone(&last), place, seat: worker.seat() });
+    };
     accept_last(shared, &listener, serve_last).await;
+    drop(listener);
+    door.leave();
+    threads.leave();
 }
 
 /// A connection, and its place among those there may be.

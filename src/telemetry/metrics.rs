@@ -32,10 +32,23 @@ pub struct Reading {
     pub access_lines_dropped: u64,
     /// Instances that are coming up.
     pub starts: StartsReading,
+    /// The certificates in force.
+    pub certificates: Vec<CertificateReading>,
     /// The services.
     pub services: Vec<ServiceReading>,
     /// The states that a version can be in.
     pub states: &'static [&'static str],
+}
+
+/// One certificate.
+#[derive(Debug, Clone)]
+pub struct CertificateReading {
+    /// The first of its names.
+    pub name: String,
+    /// Its file.
+    pub source: String,
+    /// When it ends.
+    pub not_after: SystemTime,
 }
 
 /// What is in force, and what is not.
@@ -127,6 +140,7 @@ impl Collector for Reading {
         let to = &mut encoder;
         self.process(to)?;
         self.configuration(to)?;
+        self.certificates(to)?;
         self.connections(to)?;
         self.requests(to)?;
         self.versions(to)?;
@@ -154,11 +168,26 @@ impl Reading {
         count(&mut reloads, &[("result", "rejected")], config.rejected)
     }
 
+    fn certificates(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "When a certificate ends, in seconds since 1970";
+        let mut ends = family(to, "tidegate_certificate_not_after_seconds", help, MetricType::Gauge)?;
+        for certificate in &self.certificates {
+            let labels = [("name", certificate.name.as_str()), ("source", certificate.source.as_str())];
+            let at = certificate.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            ends.encode_family(&labels)?.encode_gauge(&at)?;
+        }
+        Ok(())
+    }
+
     fn connections(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let proxy = &self.proxy;
         gauge(to, "tidegate_connections_open", "Client connections now", proxy.connections_open)?;
         counter(to, "tidegate_connections", "Client connections accepted", proxy.connections_accepted)?;
         counter(to, "tidegate_connections_refused", "Client connections above the limit", proxy.connections_refused)?;
+        gauge(to, "tidegate_http2_connections_open", "Client connections now that speak HTTP/2", proxy.http2_open)?;
+        counter(to, "tidegate_http2_connections", "Client connections that spoke HTTP/2", proxy.http2_opened)?;
+        let help = "Client connections of HTTP/2 closed because too many requests were cancelled";
+        counter(to, "tidegate_http2_connections_abused", help, proxy.http2_abused)?;
         gauge(to, "tidegate_tunnels_open", "Tunnels (WebSocket) now", proxy.tunnels_open)?;
         counter(to, "tidegate_tunnels", "Tunnels (WebSocket) begun", proxy.tunnels_opened)?;
         counter(to, "tidegate_retries", "Requests sent again to another connection or instance", proxy.retries)?;
@@ -357,6 +386,7 @@ mod tests {
             starts: StartsReading { now: 2, waiting: 3 },
             proxy: ProxyTotals { connections_open: 5, ..ProxyTotals::default() },
             access_lines_dropped: 4,
+            certificates: Vec::new(),
             services: vec![ServiceReading {
                 name: "shop".into(),
                 versions: vec![version, fixed],

@@ -61,6 +61,12 @@ pub struct ProxyShard {
     pub connections_closed: Count,
     /// Client connections turned away because `max_connections` were open.
     pub connections_refused: Count,
+    /// Client connections that turned out to speak HTTP/2.
+    pub http2_opened: Count,
+    /// Those of them that are over.
+    pub http2_closed: Count,
+    /// Those of them that were closed, since the client cancelled too many requests.
+    pub http2_abused: Count,
     /// Tunnels (WebSocket) begun.
     pub tunnels_opened: Count,
     /// Those of them that are over.
@@ -94,6 +100,10 @@ impl ProxyCounters {
         for shard in self.0.iter() {
             // What ended is read before what began, so that the difference is never below the truth.
             let (connections, tunnels) = (shard.connections_closed.get(), shard.tunnels_closed.get());
+            let http2 = shard.http2_closed.get();
+            total.http2_open += shard.http2_opened.get().saturating_sub(http2);
+            total.http2_opened += shard.http2_opened.get();
+            total.http2_abused += shard.http2_abused.get();
             let (accepted, opened) = (shard.connections_accepted.get(), shard.tunnels_opened.get());
             total.connections_accepted += accepted;
             total.connections_open += accepted.saturating_sub(connections);
@@ -123,6 +133,12 @@ pub struct ProxyTotals {
     pub connections_open: u64,
     /// Client connections turned away.
     pub connections_refused: u64,
+    /// Client connections since the start that spoke HTTP/2.
+    pub http2_opened: u64,
+    /// Those of them now.
+    pub http2_open: u64,
+    /// Those of them that were closed, since the client cancelled too many requests.
+    pub http2_abused: u64,
     /// Tunnels since the start.
     pub tunnels_opened: u64,
     /// Tunnels now.

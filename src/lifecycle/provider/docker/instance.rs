@@ -574,7 +574,9 @@ impl DockerInstance {
         let mut options = StopContainerOptionsBuilder::new().t(seconds(stop.grace));
         if let Some(signal) = create::signal(stop.signal) {
             let version = client.client_version();
-            if (version.major_version, version.minor_version) >= (1, 42) {
+            // The engine counts in whole seconds.
+            let is_whole = stop.grace.subsec_nanos() == 0;
+            if is_whole && (version.major_version, version.minor_version) >= (1, 42) {
                 options = options.signal(signal);
             } else if !self.is_found {
                 // Older engines know the container's own signal alone, which is that of its making.
