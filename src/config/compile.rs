@@ -14,7 +14,9 @@ mod identity;
 mod policy;
 mod route;
 mod service;
+mod tls;
 mod traffic;
+mod transport;
 mod version;
 mod waiting;
 

@@ -16,6 +16,10 @@ pub struct Timeouts {
     pub response_head: Option<Duration>,
     /// For the whole exchange, from the request's head to the end of the response. Off.
     pub total: Option<Duration>,
+    /// For a WebSocket without a byte either way. Off.
+    pub tunnel_idle: Option<Duration>,
+    /// For a WebSocket, from its beginning to its end. Off.
+    pub tunnel_total: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -25,6 +29,8 @@ impl Default for Timeouts {
             idle: Some(Duration::from_secs(60)),
             response_head: Some(Duration::from_secs(60)),
             total: None,
+            tunnel_idle: None,
+            tunnel_total: None,
         }
     }
 }
@@ -89,6 +95,21 @@ impl Redirect {
         }
         location
     }
+}
+
+/// The `Location` of the same by TLS; `port` is where clients find that, `path` and `query` are as the client sent them.
+#[must_use]
+pub fn to_https(host: &str, port: u16, path: &str, query: Option<&str>) -> String {
+    let mut location = match port {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    };
+    push_encoded(&mut location, if path.starts_with('/') { path } else { "/" });
+    if let Some(query) = query {
+        location.push('?');
+        push_encoded(&mut location, query);
+    }
+    location
 }
 
 /// Appends what a client sent; bytes that no URL has (RFC 3986, 2) are percent-encoded.

@@ -60,6 +60,7 @@ fn version(containers: &Containers, number: u32, backend: Backend) -> Version {
     Version {
         name: name(containers, number),
         backend: Arc::new(backend),
+        transport: tidegate::model::transport::Transport::default(),
         start: Start { timeout: PATIENCE, ready: Readiness::Port },
         stop: Stop::default(),
         replicas: Replicas { min: 0, max: 1 },

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one file per story.
 #![expect(clippy::print_stderr, reason = "tests")]
 
+mod acme;
 mod admin;
 mod check;
 mod connects;
@@ -15,9 +16,12 @@ mod docker_stories;
 mod examples;
 mod examples_hello;
 mod explain;
+mod grpc;
+mod h2_backends;
 mod h2_clients;
 mod hold;
 mod hook;
+mod https_backends;
 mod layers;
 mod ledger;
 mod listeners;
@@ -36,6 +40,7 @@ mod pitfall_upgrade;
 mod pitfall_upstream;
 mod pitfall_upstream_oracle;
 mod process;
+mod proxy_protocol;
 mod reload;
 mod routing;
 mod rules;
@@ -50,6 +55,10 @@ mod splitting;
 mod starts;
 mod sticky;
 mod support;
+mod tls_choice;
+mod tls_expiry;
+mod tls_policy;
+mod tls_renewal;
 mod tunnel;
 mod user;
 mod verbs_docker;
