@@ -8,13 +8,13 @@ mod ports;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::level_filters::LevelFilter;
 
 use self::containers::Containers;
@@ -38,7 +38,12 @@ use crate::proxy::threads::{DataThreads, Mailboxes, Shared};
 use crate::reload::reloader::{FirstLoad, ListenError, Reloader, StartError};
 use crate::reload::watch::{WatchSet, Watcher};
 use crate::telemetry::log::{self, Log, LogError};
-use crate::tls::resolver::{Resolver, server_config};
+use crate::tls::acme::{self, Troubles, Wanted};
+use crate::tls::challenge::Challenges;
+use crate::tls::resolver::{Configs, Resolver};
+
+/// How often the config is looked at although nothing has changed: certificates end.
+const TIME_GOES_ON: Duration = Duration::from_secs(60 * 60);
 
 /// How often old pictures are looked at while somebody still reads one.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -101,7 +106,11 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let turns = Turns::new(settings.max_starts);
     let mut reloader = first.publish(Units::new(providers, turns.clone(), threads), threads)?;
     let published = reloader.published().clone();
-    let tls = server_config(Arc::new(certificates(&published)))?;
+    let challenges = Arc::new(Challenges::default());
+    let tls = Configs::new(Arc::new(certificates(&published)), Arc::clone(&challenges))?;
+    let (asking, asked) = watch::channel(wanted(&published));
+    let troubles = Troubles::default();
+    tokio::task::spawn_local(acme::keep(asked, challenges, Rc::clone(&troubles)));
     let places = settings.max_connections.unwrap_or_else(limits::connections);
     let shared = Shared::new(published.clone(), tls, threads, places);
     let data = DataThreads::start(&shared)?;
@@ -122,6 +131,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
         shared,
         listening: Rc::clone(&listening),
         standing: Rc::clone(reloader.standing()),
+        troubles,
         orders,
         cut_at: Rc::clone(&cut_at),
     };
@@ -129,7 +139,7 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
     let (version, base) = (env!("CARGO_PKG_VERSION"), &settings.base_domain);
     tracing::info!(threads, max_connections = places, "tidegate {version} serves each service at NAME.{base}");
     let containers = Containers::new(docker);
-    let ended = follow(&mut reloader, containers, &data.mailboxes(), &mut signals, &mut ordered, &log).await;
+    let ended = follow(&mut reloader, containers, (&data.mailboxes(), &asking), &mut signals, &mut ordered, &log).await;
     // Who asks for something from now on is told that it is too late.
     drop(ordered);
     tracing::info!("{ended}: finishing what is on its way; once more ends at once");
@@ -152,14 +162,16 @@ async fn run(root: &Path, first: FirstLoad, log: Log, open_files: Option<u64>) -
 async fn follow(
     reloader: &mut Reloader,
     mut containers: Containers,
-    data: &Mailboxes,
+    (data, asking): (&Mailboxes, &watch::Sender<Arc<Wanted>>),
     signals: &mut Signals,
     ordered: &mut mpsc::Receiver<Order>,
     log: &Log,
 ) -> &'static str {
-    let mut watched = reloader.watched().to_vec();
-    let mut watcher = Watcher::new(watch_set(&watched));
+    let watched_now = |reloader: &Reloader| (reloader.watched().to_vec(), reloader.watched_all_in().to_vec());
+    let mut watched = watched_now(reloader);
+    let mut watcher = Watcher::new(watch_set(reloader));
     let mut old_pictures = false;
+    let mut hours = tokio::time::interval_at(tokio::time::Instant::now() + TIME_GOES_ON, TIME_GOES_ON);
     let Signals { end: ends, hangup } = signals;
     loop {
         let (mut answer, mut edited) = (None, None);
@@ -195,6 +207,7 @@ async fn follow(
                 containers.look(reloader);
                 continue;
             }
+            _ = hours.tick() => tracing::debug!("an hour has passed"),
             () = tokio::time::sleep(SWEEP), if old_pictures => {
                 old_pictures = reloader.sweep();
                 continue;
@@ -203,13 +216,15 @@ async fn follow(
         let changed = reloader.reload(edited.as_ref());
         if changed {
             data.look();
+            let wanted = wanted(reloader.published());
+            asking.send_if_modified(|before| wanted != std::mem::replace(before, Arc::clone(&wanted)));
             containers.edited();
         }
         old_pictures = reloader.sweep();
         log.set_level(level(reloader.published().load().snapshot.settings.log_level));
-        if reloader.watched() != watched {
-            watched = reloader.watched().to_vec();
-            watcher.set_paths(watch_set(&watched));
+        if (reloader.watched(), reloader.watched_all_in()) != (&*watched.0, &*watched.1) {
+            watched = watched_now(reloader);
+            watcher.set_paths(watch_set(reloader));
         }
         reloader.standing().borrow_mut().polls = watcher.polls();
         if let Some(to) = answer
@@ -220,14 +235,27 @@ async fn follow(
     }
 }
 
-fn watch_set(paths: &[PathBuf]) -> WatchSet {
-    paths.iter().fold(WatchSet::new(), |set, path| if path.is_dir() { set.folder(path) } else { set.file(path) })
+fn watch_set(reloader: &Reloader) -> WatchSet {
+    let paths = reloader.watched().iter();
+    let set = paths.fold(WatchSet::new(), |set, path| if path.is_dir() { set.folder(path) } else { set.file(path) });
+    reloader.watched_all_in().iter().fold(set, WatchSet::all_in)
+}
+
+/// The names that want a certificate.
+fn wanted(published: &Published) -> Arc<Wanted> {
+    let live = published.load();
+    Wanted::of(&live.snapshot, &live.certificates)
 }
 
 /// Which certificate a TLS client gets: of what is in force at that moment.
 fn certificates(published: &Published) -> impl rustls::server::ResolvesServerCert + use<> {
     let published = published.clone();
-    Resolver::new(move |name: &str| published.load().certificates.find(name).cloned())
+    Resolver::new(move |name: Option<&str>, schemes: &[rustls::SignatureScheme]| {
+        let live = published.load();
+        let store = &live.certificates;
+        let found = name.and_then(|name| store.find(name)).and_then(|choices| choices.pick(schemes));
+        found.or_else(|| store.fallback()).map(|certificate| Arc::clone(&certificate.pair))
+    })
 }
 
 fn log_settings(settings: &Settings) -> log::Settings {

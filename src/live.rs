@@ -14,6 +14,7 @@ use crate::model::snapshot::Snapshot;
 use crate::model::version::Version;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::RequestCounters;
+use crate::tls::resolver::AskingConfig;
 use crate::tls::store::CertificateStore;
 
 static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
@@ -25,6 +26,8 @@ pub struct ServiceState {
     pub cursor: Arc<Cursor>,
     /// The units of the service's versions, by version index.
     pub units: Box<[Arc<Unit>]>,
+    /// How TLS is spoken with its clients, if it asks them for certificates.
+    pub asking: Arc<AskingConfig>,
     /// The requests that the service answered without a version.
     pub own: Arc<RequestCounters>,
 }

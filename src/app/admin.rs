@@ -18,7 +18,7 @@ use crate::admin::server::{AdminPort, serve_port, serve_socket};
 use crate::admin::socket::AdminSocket;
 use crate::control::commands::WakeError;
 use crate::control::status::{Rejected, StartsStatus, Status};
-use crate::control::{commands, report};
+use crate::control::{certificates, commands, report};
 use crate::lifecycle::keeper::CommandError;
 use crate::lifecycle::provider::docker::{DockerProvider, EngineState};
 use crate::lifecycle::turns::{Turns, TurnsReading};
@@ -29,6 +29,7 @@ use crate::proxy::threads::Shared;
 use crate::reload::standing::Standing;
 use crate::telemetry::metrics::{self, ConfigReading, Reading, StartsReading};
 use crate::telemetry::timestamp::Timestamp;
+use crate::tls::acme::Troubles;
 
 /// Socket and port, bound and not yet served.
 pub(super) struct Doors {
@@ -47,6 +48,8 @@ pub(super) struct Facts {
     pub(super) shared: Arc<Shared>,
     pub(super) listening: Rc<RefCell<ListeningPorts>>,
     pub(super) standing: Rc<RefCell<Standing>>,
+    /// Certificates that could not be had.
+    pub(super) troubles: Troubles,
     pub(super) orders: mpsc::Sender<Order>,
     /// Once tidegate was told to end: when what is not over then is cut.
     pub(super) cut_at: Rc<Cell<Option<Instant>>>,
@@ -79,11 +82,16 @@ impl Doors {
 }
 
 fn router(facts: &Facts) -> Router {
-    let [for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake, for_restart] =
+    let [for_certificates, for_status, for_metrics, for_reload, for_identities, for_sleep, for_wake, for_restart] =
         std::array::from_fn(|_| facts.clone());
     Router::new()
         .get("/status", move |_| {
             let answer = Response::json(&for_status.status());
+            async move { answer }
+        })
+        .get("/certificates", move |_| {
+            let live = for_certificates.shared.published.load();
+            let answer = Response::json(&certificates::all(&live.snapshot, SystemTime::now()));
             async move { answer }
         })
         .get("/metrics", move |_| {
@@ -151,12 +159,22 @@ impl Facts {
             listen: self.listening.borrow().urls(),
             ending: self.cut_at.get().is_some(),
             cut_in: self.cut_at.get().map(|at| at.saturating_duration_since(Instant::now()).as_secs() + 1),
-            notices: warnings.chain(waiting).chain(polls).chain(engine).collect(),
+            notices: self
+                .troubles
+                .borrow()
+                .values()
+                .cloned()
+                .chain(warnings)
+                .chain(waiting)
+                .chain(polls)
+                .chain(engine)
+                .collect(),
             threads: self.threads,
             starts: {
                 let TurnsReading { most: max, taken: now, waiting } = self.turns.reading();
                 StartsStatus { max, now, waiting }
             },
+            certificates: certificates::needing_care(&live.snapshot, SystemTime::now()),
             connections: totals.connections_open,
             http2_connections: totals.http2_open,
             tunnels: totals.tunnels_open,
@@ -182,6 +200,7 @@ impl Facts {
             },
             proxy: self.shared.counters.total(),
             access_lines_dropped: live.access.as_ref().map_or(0, |access| access.dropped()),
+            certificates: certificates::readings(&live.snapshot),
             services: report::services(&live),
             states: &State::NAMES,
         }

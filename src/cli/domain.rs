@@ -11,6 +11,8 @@ use crate::control::tuning;
 pub struct DomainArgs {
     #[command(subcommand)]
     verb: DomainVerb,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -27,8 +29,6 @@ struct Which {
     service: String,
     /// Such as shop.example.com, or '*.shop.example.com' for all one label below
     domain: String,
-    #[command(flatten)]
-    config: ConfigArg,
 }
 
 /// Adds or removes.
@@ -37,8 +37,8 @@ struct Which {
 /// There is no such service or domain, another service has it, the file cannot be edited, or the server holds the edit back.
 pub fn run(args: &DomainArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (DomainVerb::Add(which) | DomainVerb::Remove(which)) = &args.verb;
-    let Which { service, domain, config } = which;
-    let home = config.home()?;
+    let Which { service, domain } = which;
+    let home = args.config.home()?;
     let server = Server::of(&home)?;
     let said = match &args.verb {
         DomainVerb::Add(_) if tuning::add_domain(&home, service, domain)? => {

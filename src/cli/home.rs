@@ -17,7 +17,7 @@ use crate::control::status::{Rejected, ServiceStatus, Status};
 #[derive(Debug, clap::Args)]
 pub struct ConfigArg {
     /// The server's file; without it, ./config/tidegate.yaml or /etc/tidegate/tidegate.yaml
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one verb per file.
 
+pub mod cert;
 pub mod check;
 pub mod completions;
 pub mod delete;
@@ -65,6 +66,7 @@ Every verb has more to say: tidegate help serve";
 enum Verb {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Cert(cert::CertArgs),
     Explain(explain::ExplainArgs),
     Status(status::StatusArgs),
     Deploy(Box<deploy::DeployArgs>),
@@ -104,6 +106,7 @@ pub fn run() -> ExitCode {
             let in_force = |version: &str| running.as_ref()?.identity(version);
             check::run(&args, &in_force, &mut out, colour).map_err(Into::into)
         }
+        Verb::Cert(args) => cert::run(&args, &socket(&args.root()), &mut out),
         Verb::Explain(args) => explain::run(&args, &mut out),
         Verb::Status(args) => status::run(&args, &server(args.config.as_deref()), &mut out).map(|()| ExitCode::SUCCESS),
         Verb::Deploy(args) => deploy::run(&args, &mut out).map(|()| ExitCode::SUCCESS),

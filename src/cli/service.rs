@@ -12,6 +12,8 @@ use crate::control::{remove, services};
 pub struct ServiceArgs {
     #[command(subcommand)]
     verb: ServiceVerb,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -21,8 +23,6 @@ enum ServiceVerb {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        config: ConfigArg,
     },
     /// Remove a service with its file; its versions finish what is on its way and stop
     Delete {
@@ -31,8 +31,6 @@ enum ServiceVerb {
         /// Also if it serves traffic
         #[arg(long)]
         force: bool,
-        #[command(flatten)]
-        config: ConfigArg,
     },
 }
 
@@ -42,8 +40,8 @@ enum ServiceVerb {
 /// There is no such service, it serves traffic, or its file cannot be removed.
 pub fn run(args: &ServiceArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     match &args.verb {
-        ServiceVerb::List { json, config } => {
-            let rows = services::list(&config.home()?);
+        ServiceVerb::List { json } => {
+            let rows = services::list(&args.config.home()?);
             if *json {
                 return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?);
             }
@@ -57,8 +55,8 @@ pub fn run(args: &ServiceArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             });
             Ok(table::print(&["SERVICE", "HOSTS", "VERSIONS"], &cells.collect::<Vec<_>>(), out)?)
         }
-        ServiceVerb::Delete { service, force, config } => {
-            let home = config.home()?;
+        ServiceVerb::Delete { service, force } => {
+            let home = args.config.home()?;
             let server = Server::of(&home)?;
             let versions = remove::service(&home, service, *force)?;
             in_force(server.as_ref(), &Desk::new(&home, service)?.file())?;

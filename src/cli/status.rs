@@ -56,6 +56,15 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for notice in &status.notices {
         writeln!(out, "Note: {}", plain(notice))?;
     }
+    for certificate in &status.certificates {
+        let (names, source) = (plain(&certificate.names.join(", ")), plain(&certificate.source));
+        writeln!(
+            out,
+            "Certificate: {} for {names}, until {} ({source})",
+            plain(&certificate.state),
+            certificate.not_after
+        )?;
+    }
     let (config, generation, up) = (plain(&status.config), status.generation, duration(status.uptime));
     writeln!(out, "tidegate {} with {config}, generation {generation}, up {up}", plain(&status.tidegate))?;
     if status.ending {

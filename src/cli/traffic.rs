@@ -8,7 +8,8 @@ use serde_json::json;
 use super::home::{ConfigArg, Server, in_force};
 use super::progress::note;
 use super::table;
-use crate::control::edit::Desk;
+use crate::config::home::Draft;
+use crate::control::edit::{Desk, EditRefused};
 use crate::control::traffic::{Moved, Plan, Share};
 
 /// Show or set how much of a service's traffic each version gets.
@@ -42,7 +43,7 @@ pub struct TrafficArgs {
 
 /// Return to the weights before the last change.
 ///
-/// As `tidegate traffic` with what `previous_weights` says; doing it twice is doing nothing.
+/// As `tidegate traffic` with what `previous_weights` says; doing it twice leads back.
 #[derive(Debug, clap::Args)]
 pub struct RollbackArgs {
     /// Such as shop
@@ -70,12 +71,11 @@ pub fn run(args: &TrafficArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let desk = Desk::open(&home, &args.service)?;
     if args.shares.is_empty() {
         let draft = desk.read()?;
-        let same = |(name, weight): (&crate::model::name::VersionName, crate::model::weight::Weight)| Moved {
-            version: name.to_string(),
-            before: weight.percent(),
-            weight: weight.percent(),
-        };
-        return show(&args.service, &draft.weights().map(same).collect::<Vec<_>>(), args.json, out);
+        let now = draft.weights().map(|(name, weight)| {
+            let percent = weight.percent();
+            Moved { version: name.to_string(), before: percent, weight: percent }
+        });
+        return show(&args.service, &now.collect::<Vec<_>>(), args.json, out);
     }
     let moved = shift(&desk, args.no_wake, |desk, draft| Plan::of(desk, draft, &args.shares))?;
     show(&args.service, &moved, args.json, out)
@@ -92,15 +92,11 @@ pub fn roll_back(args: &RollbackArgs, out: &mut dyn Write) -> anyhow::Result<()>
     show(&args.service, &moved, args.json, out)
 }
 
-type Planner<'p> =
-    dyn Fn(&Desk<'_>, &crate::config::home::Draft) -> Result<Plan, crate::control::edit::EditRefused> + 'p;
-
 fn shift(
     desk: &Desk<'_>,
     no_wake: bool,
-    plan: impl Fn(&Desk<'_>, &crate::config::home::Draft) -> Result<Plan, crate::control::edit::EditRefused>,
+    plan: impl Fn(&Desk<'_>, &Draft) -> Result<Plan, EditRefused>,
 ) -> anyhow::Result<Vec<Moved>> {
-    let plan: &Planner<'_> = &plan;
     let draft = desk.read()?;
     let gainers = plan(desk, &draft)?.gainers(&draft);
     let server = Server::of(desk.home)?;
@@ -110,15 +106,18 @@ fn shift(
                 server.wake(&version).context("the traffic stays as it was")?;
             }
         }
-        Some(_) => {}
-        None if !no_wake && !gainers.is_empty() => note("no tidegate is running here, so no version was woken first"),
-        None => {}
+        Some(_) | None => {}
     }
     let moved = desk.edit(|draft| {
         let plan = plan(desk, draft)?;
         Ok((plan.changes(draft), plan.moved(draft)))
     })?;
-    in_force(server.as_ref(), &desk.file())?;
+    match server {
+        None if !no_wake => {
+            note("no tidegate is running here: no version was woken first; this comes into force when one starts");
+        }
+        server => in_force(server.as_ref(), &desk.file())?,
+    }
     Ok(moved)
 }
 

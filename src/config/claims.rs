@@ -125,8 +125,8 @@ fn what(route: Option<usize>) -> &'static str {
     if route.is_some() { "claimed here" } else { "its own domain" }
 }
 
-/// The place of a claim. The text is read again, since keeping all texts for this rare case would cost memory.
-fn label(form: &Form, route: Option<usize>) -> Label {
+/// The place of a claim, by the index of its route. The text is read again, since keeping all texts for this rare case would cost memory.
+pub(crate) fn label(form: &Form, route: Option<usize>) -> Label {
     let place = route.and_then(|index| form.places.get(index));
     match (place, Source::read(&form.path)) {
         (Some(place), Ok(source)) if place.end <= source.text.len() => Label::at(&Arc::new(source), *place),

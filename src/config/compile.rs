@@ -14,6 +14,7 @@ mod identity;
 mod policy;
 mod route;
 mod service;
+mod tls;
 mod traffic;
 mod transport;
 mod version;

@@ -105,7 +105,7 @@ impl Change {
                 let mut lines: Vec<String> = write::block(last, value, 2, matches!(value, Value::Map(_)));
                 for key in before.iter().rev() {
                     let inner = lines.into_iter().map(|line| format!("  {line}"));
-                    lines = std::iter::once(format!("{}:", write::quoted(key))).chain(inner).collect();
+                    lines = std::iter::once(format!("{}:", write::key(key))).chain(inner).collect();
                 }
                 format!("write by hand:\n{}", lines.join("\n"))
             }
@@ -263,12 +263,8 @@ fn walk<'t>(root: &'t Node, path: &[String]) -> Result<(&'t Node, Owner<'t>, usi
 /// What the file is to say after the change.
 fn expected(root: Value, path: &[String], change: &Change) -> Option<Value> {
     let mut root = root;
-    let (last, before) = match path.split_last() {
-        Some((last, before)) => (last, before),
-        None => match change {
-            Change::Set { value, .. } => return Some(value.clone()),
-            _ => return None,
-        },
+    let Some((last, before)) = path.split_last() else {
+        return if let Change::Set { value, .. } = change { Some(value.clone()) } else { None };
     };
     let mut here = &mut root;
     for key in before {

@@ -15,12 +15,12 @@ pub use demand::{
     WaitingPageForm,
 };
 pub use root::{
-    ClientFile, DefaultsFile, DockerFile, DrainFile, Http2File, ListenFile, LogFile, LogFormatFile, LogLevelFile,
-    ProcessFile, ReachFile, RootFile, RootQueueFile,
+    AcmeFile, ChallengeFile, ClientFile, DefaultsFile, DockerFile, DrainFile, FallbackFile, Http2File, ListenFile,
+    LogFile, LogFormatFile, LogLevelFile, ProcessFile, ReachFile, RootFile, RootQueueFile, RootTlsFile,
 };
 pub use service::{
-    HeaderEditsFile, HeadersFile, MaintenanceFile, MaintenanceForm, RedirectFile, RedirectForm, RouteFile, RuleFile,
-    ServiceFile, StickyFile, TimeoutsFile, TlsFile,
+    ClientAuthFile, HeaderEditsFile, HeadersFile, HstsFile, HstsForm, MaintenanceFile, MaintenanceForm, RedirectFile,
+    RedirectForm, RouteFile, RuleFile, ServiceFile, StickyFile, TimeoutsFile, TlsFile,
 };
 pub use value::{Bytes, BytesOrOff, CountOrOff, Time, TimeOrOff, Word};
 pub use version::{
@@ -60,9 +60,16 @@ pub fn refusal(structure: &str, key: &str) -> Option<Refusal> {
             Elsewhere("write `port: 80`, the one that the container listens on; clients come through tidegate")
         }
         ("Service" | "Defaults", "on_failure") => NotYet(LATER),
-        ("Tls", "acme") | ("Service" | "Root", "acme") => {
-            NotYet("name a pair: `tls: {certificate: PATH, key: PATH}` in the service's file")
+        ("Service", "acme") => Elsewhere("write `tls: {acme: true}`"),
+        ("RootTls", "acme") => Elsewhere("write `acme: {...}` at the top of tidegate.yaml"),
+        ("Acme", "eab" | "external_account" | "external_account_binding") => {
+            NotYet("use an authority without it, such as Let's Encrypt")
         }
+        ("Acme" | "Tls" | "RootTls", "on_demand") => NotYet("name the hosts under `domains` in the services' files"),
+        ("Acme" | "Tls", "dns" | "dns_provider") => {
+            NotYet("have wildcards' certificates made by another client, into the folder of `tls: {certificates: ...}`")
+        }
+        ("Tls", "client_header" | "identity_header") => NotYet(LATER),
         ("Service", "sleep" | "replicas" | "scale" | "max_concurrency" | "queue" | "start" | "stop") => {
             Elsewhere("write it in each version, or under `defaults` in tidegate.yaml")
         }
@@ -98,6 +105,9 @@ pub fn cure(key: &str, text: &str) -> Option<String> {
         "sleep" => {
             let good = text == "off" || duration(text).is_ok_and(|time| !time.is_zero());
             return good.then(|| format!("write `sleep: {{stop_after: {text}}}`"));
+        }
+        "challenge" if text == "dns-01" => {
+            return Some("dns-01 is not supported yet: write `http-01` or `tls-alpn-01`".to_owned());
         }
         "signal" => {
             let name = text.to_ascii_uppercase();

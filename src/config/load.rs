@@ -1,6 +1,7 @@
 //! tidegate.yaml and all services to a snapshot, again and again: what has not changed is not read again, and a broken
 //! service file holds back that service only.
 
+mod certificates;
 mod edited;
 mod entry;
 mod folder;
@@ -10,7 +11,9 @@ mod places;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use self::certificates::Pairs;
 pub use self::edited::Edited;
 use self::entry::{Entry, read_service};
 use self::folder::service_files;
@@ -21,8 +24,11 @@ use crate::config::compile::{Check, Defaults, InForce, settings};
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::RootFile;
 use crate::config::source::Source;
+use crate::model::acme::is_internal;
+use crate::model::host::HostPattern;
 use crate::model::name::ServiceName;
 use crate::model::service::Service;
+use crate::model::settings::Settings;
 use crate::model::snapshot::Snapshot;
 use crate::model::version::Backend;
 
@@ -38,6 +44,8 @@ pub struct Loaded {
     /// The files and folders on which all this depends: tidegate.yaml, the folder of the services, certificates, keys,
     /// environment files and waiting pages. Not every one of them need exist.
     pub watch: Vec<PathBuf>,
+    /// Folders that it depends on with everything in them: those of certificates.
+    pub watch_all_in: Vec<PathBuf>,
     /// Where tidegate.yaml says what can still be refused when it is put in force.
     pub places: Places,
     memory: Memory,
@@ -66,6 +74,9 @@ impl Loaded {
         self.watch.extend(before.watch);
         self.watch.sort();
         self.watch.dedup();
+        self.watch_all_in.extend(before.watch_all_in);
+        self.watch_all_in.sort();
+        self.watch_all_in.dedup();
         self.memory = before.memory;
     }
 }
@@ -74,12 +85,15 @@ impl Loaded {
 pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> Loaded {
     let (mut check, file) = match Source::read(root) {
         Ok(source) => Check::decode::<RootFile>(Arc::new(source), "write `{}` for nothing but defaults"),
-        Err(error) => return broken(root, vec![error.maybe_help(cure_for_root(root))], Vec::new(), previous),
+        Err(error) => return broken(root, vec![error.maybe_help(cure_for_root(root))], Default::default(), previous),
     };
     let source = Arc::clone(&check.source);
     // With errors in tidegate.yaml the services are checked all the same, as far as it can be understood.
     let compiled = settings::settings(&mut check, &file.unwrap_or_default());
     let files = service_files(&mut check, &compiled.services, compiled.services_at);
+    let folders: Vec<PathBuf> =
+        compiled.settings.certificates.iter().cloned().chain([compiled.settings.acme.certificates()]).collect();
+    let pairs = pairs(&mut check, &compiled, &folders, previous);
     let mut of_root = check.found;
     of_root.sort_by_key(|diagnostic| diagnostic.primary.span);
 
@@ -93,27 +107,31 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
     });
     of_root.extend(ports_warning(root, &compiled, &services));
     of_root.extend(mounts::warnings(&read.watch));
+    of_root.extend(pairs.warnings());
+    of_root.extend(read.certificate_warnings(&services, &pairs));
+    of_root.extend(read.acme_warnings(&services, &compiled.settings, &pairs));
     let broken_root = of_root.iter().any(Diagnostic::is_error);
     of_root.extend(read.diagnostics());
     if broken_root {
-        return broken(root, of_root, read.watch, previous);
+        return broken(root, of_root, (read.watch, folders), previous);
     }
     let held = read.held();
     match Snapshot::new(Arc::new(compiled.settings), services) {
         Ok(snapshot) => Loaded {
-            snapshot: Some(Arc::new(snapshot)),
+            snapshot: Some(Arc::new(snapshot.with_certificates(Arc::clone(pairs.names())))),
             diagnostics: of_root,
             held,
             watch: sorted(read.watch),
+            watch_all_in: folders,
             places: Places::new(source, compiled.listeners_at, compiled.access_log_at),
-            memory: Memory { services: read.entries, folder: compiled.services, defaults },
+            memory: Memory { services: read.entries, folder: compiled.services, defaults, pairs },
         },
         Err(conflicts) => {
             of_root.extend(conflicts.iter().map(|conflict| {
                 let route = &conflict.route;
                 Diagnostic::error(format!("`{}{}` is claimed twice", route.host, route.path), Label::file(root))
             }));
-            broken(root, of_root, read.watch, previous)
+            broken(root, of_root, (read.watch, folders), previous)
         }
     }
 }
@@ -126,6 +144,22 @@ struct Memory {
     folder: PathBuf,
     /// What they have unless they say otherwise.
     defaults: Arc<Defaults>,
+    /// What is in the folders of certificates.
+    pairs: Pairs,
+}
+
+/// What is in the folders of certificates.
+fn pairs(check: &mut Check, compiled: &settings::Compiled, folders: &[PathBuf], previous: Option<&Loaded>) -> Pairs {
+    if let (Some(folder), Some(at)) = (&compiled.settings.certificates, compiled.certificates_at)
+        && let Err(error) = std::fs::read_dir(folder)
+    {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => format!("there is no folder `{}` of certificates", folder.display()),
+            _ => format!("the folder `{}` cannot be read: {error}", folder.display()),
+        };
+        check.error(at, message, "make it, or name another with `tls: {certificates: PATH}`");
+    }
+    Pairs::read(folders, previous.map(|loaded| &loaded.memory.pairs))
 }
 
 /// What to do about a tidegate.yaml that is not there, where that is known.
@@ -145,11 +179,25 @@ fn cure_for_root(root: &Path) -> Option<String> {
 }
 
 /// No new snapshot; what is remembered is what was remembered.
-fn broken(root: &Path, diagnostics: Vec<Diagnostic>, mut watch: Vec<PathBuf>, previous: Option<&Loaded>) -> Loaded {
+fn broken(
+    root: &Path,
+    diagnostics: Vec<Diagnostic>,
+    (mut watch, mut watch_all_in): (Vec<PathBuf>, Vec<PathBuf>),
+    previous: Option<&Loaded>,
+) -> Loaded {
     watch.push(root.to_owned());
     watch.extend(previous.iter().flat_map(|loaded| loaded.watch.iter().cloned()));
+    watch_all_in.extend(previous.iter().flat_map(|loaded| loaded.watch_all_in.iter().cloned()));
     let (held, memory) = previous.map(|loaded| (loaded.held.clone(), loaded.memory.clone())).unwrap_or_default();
-    Loaded { snapshot: None, diagnostics, held, watch: sorted(watch), places: Places::unknown(root), memory }
+    Loaded {
+        snapshot: None,
+        diagnostics,
+        held,
+        watch: sorted(watch),
+        watch_all_in: sorted(watch_all_in),
+        places: Places::unknown(root),
+        memory,
+    }
 }
 
 fn sorted(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
@@ -214,6 +262,68 @@ impl Services {
             services.extend(verdict.form.map(|form| Arc::clone(&form.service)));
         }
         Ok(services)
+    }
+
+    /// Certificates that do not hold, and hosts that none is for. Looked at by every load, for time goes on.
+    fn certificate_warnings(&self, services: &[Arc<Service>], pairs: &Pairs) -> Vec<Diagnostic> {
+        let named = services.iter().flat_map(|service| &service.tls.certificates);
+        let mut found: Vec<_> = certificates::of_time(named.chain(pairs.names().all()), SystemTime::now()).collect();
+        for service in services.iter().filter(|service| !service.tls.certificates.is_empty()) {
+            let covered =
+                |host| service.tls.certificates.iter().any(|it| it.covers(host)) || pairs.names().covers(host);
+            let bare = service.routes.iter().enumerate().filter(|(_, route)| !covered(&route.host));
+            let Some(form) = self.entries.get(&service.name).and_then(|entry| entry.good.as_ref()) else { continue };
+            for (index, route) in bare {
+                let message = format!("`{}` is not among the names of the service's certificate", route.host);
+                let cure = "have one made that names it, or put one into the folder of `tls: {certificates: ...}` in \
+                            tidegate.yaml; clients refuse this one";
+                found.push(Diagnostic::warning(message, claims::label(form, Some(index))).help(cure));
+            }
+        }
+        found
+    }
+
+    /// Hosts that no authority can sign for, as things are.
+    fn acme_warnings(&self, services: &[Arc<Service>], settings: &Settings, pairs: &Pairs) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let asking = || services.iter().filter(|service| service.tls.acme);
+        for service in asking() {
+            let Some(form) = self.entries.get(&service.name).and_then(|entry| entry.good.as_ref()) else { continue };
+            for (index, route) in service.routes.iter().enumerate() {
+                let (message, cure) = match &route.host {
+                    host if pairs.names().covers(host) || service.tls.certificates.iter().any(|it| it.covers(host)) => {
+                        continue;
+                    }
+                    HostPattern::Wildcard(_) => (
+                        format!(
+                            "no certificate is had for `{}`: authorities sign wildcards by dns-01 alone",
+                            route.host
+                        ),
+                        "dns-01 is not supported yet: name the hosts one by one, or have the certificate made by another \
+                         client, into the folder of `tls: {certificates: ...}` in tidegate.yaml",
+                    ),
+                    HostPattern::Exact(host) if settings.acme.is_public() && is_internal(host) => (
+                        format!("no certificate is had for `{host}`: no public authority signs internal names"),
+                        "take it out, or name an authority of your own: `acme: {directory: URL}` in tidegate.yaml",
+                    ),
+                    HostPattern::Exact(_) => continue,
+                };
+                found.push(Diagnostic::warning(message, claims::label(form, Some(index))).help(cure));
+            }
+        }
+        let port = |addresses: &[std::net::SocketAddr], port| addresses.iter().any(|address| address.port() == port);
+        let reachable = port(&settings.http, 80) || port(&settings.https, 443);
+        if let Some(first) = asking().next()
+            && settings.acme.is_public()
+            && !reachable
+            && let Some(entry) = self.entries.get(&first.name)
+        {
+            let message = "authorities come to port 80 or 443, and neither is listened on";
+            let cure = "write `listen: {http: \"0.0.0.0:80\", https: \"0.0.0.0:443\"}` in tidegate.yaml, or see that these ports lead \
+                        to tidegate's";
+            found.push(Diagnostic::warning(message, Label::file(&entry.file.path)).help(cure));
+        }
+        found
     }
 
     fn diagnostics(&self) -> Vec<Diagnostic> {

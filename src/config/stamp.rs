@@ -29,9 +29,7 @@ pub(crate) struct Stamped {
 impl Stamped {
     /// To be called before the file is read.
     pub(crate) fn now(path: &Path) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
-        let stamp = Stamp::of(path).filter(|stamp| stamp.changed.0 + SETTLED_AFTER_SECONDS < now);
-        Self { path: path.to_owned(), stamp }
+        Self { path: path.to_owned(), stamp: Stamp::settled(path) }
     }
 
     /// Whether the file is surely as it was.
@@ -41,7 +39,13 @@ impl Stamped {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
+    /// That of a file which did not change just now. To be called before the file is read.
+    pub(crate) fn settled(path: &Path) -> Option<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed());
+        Self::of(path).filter(|stamp| stamp.changed.0 + SETTLED_AFTER_SECONDS < now)
+    }
+
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),

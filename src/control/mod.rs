@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod building;
+pub mod certificates;
 pub mod commands;
 pub mod containers;
 pub mod deploy;

@@ -45,8 +45,36 @@ pub struct Status {
     pub tunnels: u64,
     /// Instances that are coming up.
     pub starts: StartsStatus,
+    /// Certificates that do not hold, or end within 14 days.
+    pub certificates: Vec<CertificateStatus>,
     /// By name.
     pub services: Vec<ServiceStatus>,
+}
+
+/// A certificate in force; of `/certificates` and `tidegate cert` too.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateStatus {
+    /// Whom it is for.
+    pub names: Vec<String>,
+    /// `good`, `ends soon` (within 14 days), `expired` or `not yet valid`.
+    pub state: String,
+    /// Whole days until it ends.
+    pub days_left: u64,
+    /// When it begins, RFC 3339.
+    pub not_before: String,
+    /// When it ends, RFC 3339.
+    pub not_after: String,
+    /// `ECDSA`, `Ed25519` or `RSA`.
+    pub key: String,
+    /// Who made it.
+    pub issuer: String,
+    /// Its number there, in hexadecimal.
+    pub serial: String,
+    /// How many certificates are sent, its own among them.
+    pub chain: usize,
+    /// Its file.
+    pub source: String,
 }
 
 /// The instances of all versions that are coming up.

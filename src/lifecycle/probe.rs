@@ -295,6 +295,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn behind_a_proxy_who_accepts_and_closes_is_not_ready_and_who_stays_or_speaks_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let server = tokio::spawn(async move {
+            for _ in 0..3 {
+                // As docker-proxy does while nothing listens behind it.
+                drop(listener.accept().await.expect("a probe"));
+            }
+            let (stays, _) = listener.accept().await.expect("a probe");
+            let (mut speaks, _) = listener.accept().await.expect("a probe");
+            speaks.write_all(b"220 ready").await.expect("the probe listens");
+            (stays, speaks)
+        });
+        let refused = stays_open(address, late()).await.expect_err("it closes");
+        assert!(matches!(refused, NotReady::Closed { .. }), "{refused}");
+        let probes = until_ready_behind_proxy(address, &Readiness::Port, late()).await.expect("it stays open");
+        assert_eq!(probes, 3);
+        let began = Instant::now();
+        stays_open(address, late()).await.expect("it speaks");
+        assert!(began.elapsed() < Duration::from_secs(60) && server.await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_connection_to_itself_is_not_ready() {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("loopback");

@@ -97,6 +97,21 @@ impl Redirect {
     }
 }
 
+/// The `Location` of the same by TLS; `port` is where clients find that, `path` and `query` are as the client sent them.
+#[must_use]
+pub fn to_https(host: &str, port: u16, path: &str, query: Option<&str>) -> String {
+    let mut location = match port {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    };
+    push_encoded(&mut location, if path.starts_with('/') { path } else { "/" });
+    if let Some(query) = query {
+        location.push('?');
+        push_encoded(&mut location, query);
+    }
+    location
+}
+
 /// Appends what a client sent; bytes that no URL has (RFC 3986, 2) are percent-encoded.
 fn push_encoded(location: &mut String, text: &str) {
     for byte in text.bytes() {

@@ -1,15 +1,12 @@
 //! A service: a name, its domains, its versions, its weights.
 
-use std::sync::Arc;
-
-use rustls::sign::CertifiedKey;
-
 use super::name::ServiceName;
 use super::policy::Policy;
 use super::route::Route;
 use super::rule::Rule;
 use super::schedule::Schedule;
 use super::sticky::Sticky;
+use super::tls::ServiceTls;
 use super::version::{Preview, Version};
 use super::weight::WeightTable;
 
@@ -23,8 +20,8 @@ pub struct Service {
     pub name: ServiceName,
     /// Its custom domains and routes; the default domain is not among them.
     pub routes: Box<[Route]>,
-    /// The pair that its hosts are served with over TLS.
-    pub certificate: Option<Arc<CertifiedKey>>,
+    /// How its hosts are served over TLS.
+    pub tls: ServiceTls,
     /// At most [`MAX_VERSIONS`].
     pub versions: Box<[Version]>,
     /// By version index.
@@ -55,12 +52,10 @@ impl Service {
     /// Whether `other` would serve in the same way in all respects.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
-        let Self { name, routes, certificate, versions, weights, schedule, rules, sticky, policy } = self;
-        // A chain names its public key, and so stands for the pair.
-        let chain = |pair: &Option<Arc<CertifiedKey>>| pair.as_ref().map(|pair| pair.cert.clone());
+        let Self { name, routes, tls, versions, weights, schedule, rules, sticky, policy } = self;
         (name, routes, versions, weights) == (&other.name, &other.routes, &other.versions, &other.weights)
             && (schedule, rules, sticky, policy) == (&other.schedule, &other.rules, &other.sticky, &other.policy)
-            && chain(certificate) == chain(&other.certificate)
+            && tls.is_same_as(&other.tls)
     }
 
     /// Whether the same hosts and paths lead to `other`, and to its versions by the same indices.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::acme::Acme;
+use super::tls::Fallback;
+
 /// The default ports for process instances: below Linux's ephemeral range, which begins at 32768.
 pub const DEFAULT_PROCESS_PORTS: (u16, u16) = (20_000, 29_999);
 
@@ -148,6 +151,14 @@ pub struct Settings {
     pub http: Box<[SocketAddr]>,
     /// Addresses for HTTPS.
     pub https: Box<[SocketAddr]>,
+    /// Where certificates are had by asking.
+    pub acme: Acme,
+    /// A folder of certificates and keys.
+    pub certificates: Option<PathBuf>,
+    /// The port of HTTPS as clients see it; `None` where there is no HTTPS, or no port that is known beforehand.
+    pub https_port: Option<u16>,
+    /// Who gets a certificate that is for nobody.
+    pub fallback: Fallback,
     /// The admin port, on loopback.
     pub admin: Option<SocketAddr>,
     /// The file with the admin port's token for writes.

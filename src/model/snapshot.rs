@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 
+use super::certificates::Names;
 use super::host::HostPattern;
 use super::path::PathPrefix;
 use super::route::{Route, RouteMatch, RouteTable, Target};
@@ -19,7 +21,11 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The services, by index, in the order of their names.
     pub services: Box<[Arc<Service>]>,
+    /// The certificates that are in folders.
+    pub certificates: Arc<Names>,
     routes: Arc<RouteTable>,
+    /// The services that ask clients for certificates, by host.
+    asking: Arc<FxHashMap<HostPattern, usize>>,
 }
 
 /// A (host, path) that two services claim.
@@ -59,7 +65,20 @@ impl Snapshot {
             }
         }
         let (services, routes) = (services.into(), Arc::new(routes));
-        if conflicts.is_empty() { Ok(Self { settings, services, routes }) } else { Err(conflicts) }
+        if conflicts.is_empty() {
+            let mut snapshot =
+                Self { settings, services, certificates: Arc::default(), routes, asking: Arc::default() };
+            snapshot.asking = snapshot.who_asks();
+            Ok(snapshot)
+        } else {
+            Err(conflicts)
+        }
+    }
+
+    /// The same with these certificates of folders.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Arc<Names>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// The same with other forms of some of its services, by index. Where they have the same hosts and paths, the table of all
@@ -70,11 +89,14 @@ impl Snapshot {
         for (index, other) in others {
             services[index] = other;
         }
-        let settings = Arc::clone(&self.settings);
+        let (settings, certificates) = (Arc::clone(&self.settings), Arc::clone(&self.certificates));
         if same_routes {
-            return Ok(Self { settings, services, routes: Arc::clone(&self.routes) });
+            let (routes, asking) = (Arc::clone(&self.routes), Arc::default());
+            let mut snapshot = Self { settings, services, certificates, routes, asking };
+            snapshot.asking = snapshot.who_asks();
+            return Ok(snapshot);
         }
-        Self::new(settings, services.into())
+        Ok(Self::new(settings, services.into())?.with_certificates(certificates))
     }
 
     /// The route for a normalised host and path. A private preview is there only for those who may see it.
@@ -95,6 +117,26 @@ impl Snapshot {
         let previews = service.versions.iter().filter(|version| version.preview != Preview::Off);
         let labels = std::iter::once(service.name.as_str()).chain(previews.map(|version| version.name.as_str()));
         labels.map(|label| own_domain(label, &self.settings).host)
+    }
+
+    /// The index of the service that asks the clients of this normalised host for certificates. Where several services share a host, it
+    /// is one that does.
+    #[must_use]
+    pub fn asks_clients_of(&self, host: &str) -> Option<usize> {
+        if self.asking.is_empty() {
+            return None;
+        }
+        let exact = self.asking.get(&HostPattern::Exact(host.into()));
+        exact.or_else(|| self.asking.get(&HostPattern::Wildcard(host.split_once('.')?.1.into()))).copied()
+    }
+
+    fn who_asks(&self) -> Arc<FxHashMap<HostPattern, usize>> {
+        let mut asking = FxHashMap::default();
+        for (index, service) in self.services.iter().enumerate().filter(|(_, service)| service.tls.client.is_some()) {
+            let routed = service.routes.iter().map(|route| route.host.clone());
+            asking.extend(self.own_hosts(service).chain(routed).map(|host| (host, index)));
+        }
+        Arc::new(asking)
     }
 
     /// Whether any route is on this normalised host.

@@ -40,6 +40,14 @@ pub fn error(error: &ProxyError, request: &HeaderMap) -> Response<ResponseBody> 
     response
 }
 
+/// What an authority wants to see of a host before it signs (RFC 8555, 8.3).
+#[must_use]
+pub fn proof(text: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(Bytes::from(text.to_owned())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response
+}
+
 /// Whether whoever asks speaks gRPC, and so takes errors only in its own form.
 #[must_use]
 pub fn is_grpc(request: &HeaderMap) -> bool {

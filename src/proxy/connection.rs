@@ -26,6 +26,7 @@ use super::handler::Handler;
 use super::http2::{self, PREFACE};
 use super::listener::Door;
 use super::phase::{Phase, Verdict};
+use super::secured::Secured;
 use super::worker::{Stage, Worker};
 use crate::model::settings::ClientLimits;
 
@@ -42,6 +43,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// Whether TLS is spoken.
     pub tls: bool,
+    /// What the handshake was about, if there was one.
+    pub secured: Option<Rc<Secured>>,
     /// Where it came in.
     pub listener: Arc<Door>,
 }
@@ -110,6 +113,7 @@ where
 {
     let io = ClientIo::new(stream, place);
     let max_head = limits.max_head;
+    let peer = client.peer;
     let phase = Rc::new(Phase::of_connection(worker.alarms.alarm(), Arc::clone(io.traffic()), &limits));
     let handler = Rc::new((Handler::new(Rc::clone(&worker), client.clone()), Rc::clone(&phase)));
     let service = service_fn(move |request| {
@@ -151,7 +155,7 @@ where
                     }
                     if let Poll::Ready(outcome) = outcome {
                         if let Err(error) = outcome {
-                            tracing::debug!(peer = %client.peer, %error, "a client connection ended early");
+                            tracing::debug!(%peer, %error, "a client connection ended early");
                         }
                         return Poll::Ready(None);
                     }

@@ -55,6 +55,12 @@ pub enum ProxyError {
     /// Nobody has this host and path.
     #[error("there is no service at this address")]
     NoService,
+    /// The connection was not made for this host.
+    #[error("this connection is not for this host")]
+    Misdirected,
+    /// The client came without TLS, and so without a certificate.
+    #[error("this service is for clients with a certificate")]
+    NoCertificate,
     /// The client's address is not among those allowed.
     #[error("this service does not serve your address")]
     NotAllowed,
@@ -153,6 +159,8 @@ impl ProxyError {
             Self::TransferCoding => (StatusCode::NOT_IMPLEMENTED, Client, "http_request_error"),
             Self::BadUpgrade => (StatusCode::BAD_REQUEST, Client, "http_request_error"),
             Self::NoService => (StatusCode::NOT_FOUND, Client, "destination_not_found"),
+            Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, Client, "http_request_denied"),
+            Self::NoCertificate => (StatusCode::FORBIDDEN, Client, "http_request_denied"),
             Self::NotAllowed => (StatusCode::FORBIDDEN, Client, "http_request_denied"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Client, "http_request_denied"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, Client, "http_request_error"),

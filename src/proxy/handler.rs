@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http::header::{CONNECTION, SET_COOKIE, USER_AGENT};
+use http::header::{CONNECTION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -30,8 +31,11 @@ use crate::model::service::Service;
 use crate::model::snapshot::contains;
 use crate::model::sticky::Sticky;
 use crate::model::version::Ignore;
-use crate::model::{host, path};
+use crate::model::{host, path, policy};
 use crate::telemetry::counters::Unrouted;
+
+/// Where authorities look for what only the host's owner can put there (RFC 8555, 8.3).
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// What a request that was held waited for (W3C Server Timing).
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -133,6 +137,12 @@ impl Handler {
                 }
             };
             let Decided { head, index, choice, strip } = match decided {
+                Step::Proof(text) => {
+                    if let Some(incoming) = incoming.take() {
+                        discard(phase, incoming);
+                    }
+                    return Ok(answer::proof(&text));
+                }
                 Step::Forward(decided) => decided,
                 Step::Redirect(status, location) => {
                     if let Some(incoming) = incoming.take() {
@@ -220,16 +230,37 @@ impl Handler {
         let (host, forwarded) = host::of_request(authority).ok_or(ProxyError::BadHost)?;
         let head = Head { parts, host, forwarded, path: path::normalise(target), client, trusted };
         exchange.unrouted(Unrouted::UnknownHost);
+        if let Some(token) = head.path.strip_prefix(CHALLENGES)
+            && let Some(text) = self.worker.shared.tls.challenges().text_of(token)
+        {
+            return Ok(Step::Proof(text));
+        }
         let found = snapshot.route(&head.host, &head.path, client).ok_or(ProxyError::NoService)?;
         let index = found.target.service();
         let (service, state) = (&snapshot.services[index], &live.services[index]);
         let policy = &service.policy;
-        let own = policy.allow.is_some() || policy.maintenance.is_some() || policy.redirect.is_some();
+        let wants_https = self.redirects_to_https(&head, live, service);
+        let no_certificate = !self.client.tls && service.tls.needs_certificate();
+        let own = wants_https
+            || no_certificate
+            || policy.allow.is_some()
+            || policy.maintenance.is_some()
+            || policy.redirect.is_some();
         if own || service.schedule == Schedule::Nobody {
             exchange.belongs_to(state, service.name.as_str());
         }
         if policy.allow.as_ref().is_some_and(|allow| !contains(allow, client)) {
             return Err(ProxyError::NotAllowed);
+        }
+        if let Some(secured) = &self.client.secured {
+            secured.admits(live, (service, state), &head.host)?;
+        }
+        if wants_https && let Some(port) = snapshot.settings.https_port {
+            let location = policy::to_https(&head.host, port, parts.uri.path(), parts.uri.query());
+            return Ok(Step::Redirect(StatusCode::PERMANENT_REDIRECT, location));
+        }
+        if no_certificate {
+            return Err(ProxyError::NoCertificate);
         }
         if let Some(maintenance) = &policy.maintenance {
             let (message, retry_after) = (maintenance.message.clone(), maintenance.retry_after);
@@ -246,6 +277,17 @@ impl Handler {
             }
         };
         Ok(Step::Forward(Decided { head, index, choice, strip: found.strip }))
+    }
+
+    /// Whether the client should come by TLS. What an authority asks to see of a host it asks for by plain HTTP.
+    fn redirects_to_https(&self, head: &Head<'_>, live: &Live, service: &Service) -> bool {
+        !self.client.tls
+            && service.tls.redirect
+            && live.snapshot.settings.https_port.is_some()
+            && live.certificates.covering(&head.host).is_some()
+            && !head.path.starts_with(CHALLENGES)
+            // A trusted proxy may have spoken TLS for us.
+            && !(head.trusted && head.parts.headers.get("x-forwarded-proto").is_some_and(|it| it == "https"))
     }
 
     /// The client's address, and whether the peer's word was taken for it.
@@ -267,6 +309,8 @@ fn discard(phase: &Phase, incoming: Incoming) {
 }
 
 enum Step<'r> {
+    /// What an authority wants to see.
+    Proof(Arc<str>),
     Redirect(StatusCode, String),
     Forward(Decided<'r>),
 }
@@ -334,6 +378,9 @@ fn authority<'r>(parts: &'r Parts, outline: &Outline<'r>) -> Result<&'r str, Pro
 /// The version's answer gets what the service adds.
 fn finish(response: &mut Response<ResponseBody>, service: &Service, choice: &Choice, tls: bool) {
     service.policy.response_headers.apply(response.headers_mut());
+    if let Some(hsts) = service.tls.hsts.as_ref().filter(|_| tls) {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     if let (Reason::Sticky { issue: Some(value) }, Some(Sticky::Cookie { name, ttl })) =
         (&choice.reason, &service.sticky)
     {

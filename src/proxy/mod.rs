@@ -25,6 +25,7 @@ pub mod outline;
 pub mod phase;
 pub mod proxy_protocol;
 pub mod refusals;
+pub mod secured;
 pub mod streams;
 pub mod threads;
 pub mod tunnel;

@@ -1,5 +1,6 @@
 //! The data threads: each a runtime of its own, told what to do through one mailbox.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::client_io::ClientIo;
 use super::connection::{self, Client};
@@ -19,11 +20,14 @@ use super::http2;
 use super::listener::{self, Accepted, Door};
 use super::proxy_protocol;
 use super::refusals::Refusals;
+use super::secured::Secured;
 use super::worker::{Stage, Worker};
 use crate::live::Published;
 use crate::model::settings::ClientLimits;
 use crate::model::snapshot::contains;
 use crate::telemetry::counters::ProxyCounters;
+use crate::tls::challenge::ACME_TLS;
+use crate::tls::resolver::Configs;
 
 /// How long whoever connects in the last moment of a drain may take.
 const LAST: Duration = Duration::from_secs(5);
@@ -34,7 +38,7 @@ pub struct Shared {
     /// What is in force.
     pub published: Published,
     /// How TLS is spoken.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Configs,
     /// Seats taken, by thread.
     seats: Box<[Seats]>,
     /// What is counted whatever the service.
@@ -50,7 +54,7 @@ pub struct Shared {
 impl Shared {
     /// For `threads` data threads and so many client connections.
     #[must_use]
-    pub fn new(published: Published, tls: Arc<ServerConfig>, threads: usize, max_connections: usize) -> Arc<Self> {
+    pub fn new(published: Published, tls: Configs, threads: usize, max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
             published,
             tls,
@@ -167,7 +171,7 @@ pub struct Listening {
 
 impl DataThreads {
     /// Starts as many as `shared` is made for.
-    pub fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let (senders, receivers): (Vec<_>, Vec<_>) = shared.seats.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let mailboxes = Mailboxes(senders.into());
         let (done_sender, done) = mpsc::unbounded_channel();
@@ -184,7 +188,7 @@ impl DataThreads {
                     }
                 })
             })
-            .collect::<std::io::Result<Vec<_>>>()?;
+            .collect::<io::Result<Vec<_>>>()?;
         Ok(Self { shared: Arc::clone(shared), mailboxes, handles, done })
     }
 
@@ -357,7 +361,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         (stream, peer)
     };
     let tls = door.tls;
-    let client = Client { peer, tls, listener: door };
+    let client = Client { peer, tls, secured: None, listener: door };
     if tls {
         // A handshake is large; a connection without should not keep room for one.
         Box::pin(handshake(Rc::clone(&worker), stream, place, client, limits)).await;
@@ -391,13 +395,31 @@ async fn handshake(
     client: Client,
     limits: ClientLimits,
 ) {
-    let acceptor = TlsAcceptor::from(Arc::clone(&worker.shared.tls));
-    let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), acceptor.accept(stream))).await;
-    match accepted {
-        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(http2::ALPN) => {
-            Box::pin(http2::serve(worker, ClientIo::new(stream, place), client, limits)).await;
+    let secure = async {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let asked = hello.client_hello();
+        if asked.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == ACME_TLS)) {
+            // The handshake is all that an authority wants to see.
+            let shown = asked.server_name().and_then(|name| worker.shared.tls.challenges().config_of(name));
+            let shown = shown.ok_or_else(|| io::Error::other("nobody has asked for a certificate for that name"))?;
+            let mut stream = hello.into_stream(shown).await?;
+            stream.shutdown().await?;
+            return Ok(None);
         }
-        Ok(Ok(stream)) => connection::serve(worker, stream, place, client, limits).await,
+        let (secured, config) = Secured::begin(&worker, asked.server_name())?;
+        Ok::<_, io::Error>(Some((hello.into_stream(config).await?, secured)))
+    };
+    let accepted = Box::pin(worker.alarms.within(Some(limits.request_head), secure)).await;
+    match accepted {
+        Ok(Ok(None)) => tracing::info!(peer = %client.peer, "an authority has looked at a challenge"),
+        Ok(Ok(Some((stream, secured)))) => {
+            let client = Client { secured: Some(Rc::new(secured)), ..client };
+            if stream.get_ref().1.alpn_protocol() == Some(http2::ALPN) {
+                Box::pin(http2::serve(worker, ClientIo::new(stream, place), client, limits)).await;
+            } else {
+                connection::serve(worker, stream, place, client, limits).await;
+            }
+        }
         Ok(Err(error)) => tracing::debug!(peer = %client.peer, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(peer = %client.peer, "a TLS handshake took too long"),
     }

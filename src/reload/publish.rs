@@ -1,14 +1,17 @@
 //! From a snapshot to a [`Live`]: running state is carried over where nothing that concerns it has changed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::lifecycle::units::{Units, Wish};
 use crate::live::{Live, ServiceState};
+use crate::model::certificate::Certificate;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
+use crate::model::tls::Fallback;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::RequestCounters;
+use crate::tls::self_signed;
 use crate::tls::store::CertificateStore;
 
 /// The next `Live`. Units of new versions are started; those of versions that are gone run on until [`retire`].
@@ -22,7 +25,7 @@ pub fn build(
     let drain = snapshot.settings.drain.timeout;
     let services = snapshot.services.iter().enumerate();
     let services = services.map(|service| carry_over(service, old, units, threads, drain)).collect();
-    let certificates = certificates(&snapshot);
+    let certificates = certificates(&snapshot, old);
     Live::new(old.map_or(1, |old| old.generation + 1), snapshot, services, certificates, access)
 }
 
@@ -68,18 +71,23 @@ fn carry_over(
         drain,
     };
     let units = service.versions.iter().enumerate().map(|version| units.of(wish(version))).collect();
-    Arc::new(ServiceState { cursor, units, own })
+    let asking = match before {
+        Some((before, state)) if before.tls.client == service.tls.client => Arc::clone(&state.asking),
+        _ => Arc::default(),
+    };
+    Arc::new(ServiceState { cursor, units, asking, own })
 }
 
-fn certificates(snapshot: &Snapshot) -> CertificateStore {
-    let mut store = CertificateStore::default();
-    for service in &snapshot.services {
-        if let Some(pair) = &service.certificate {
-            let routed = service.routes.iter().map(|route| route.host.clone());
-            for host in snapshot.own_hosts(service).chain(routed) {
-                store.insert(&host, Arc::clone(pair));
-            }
-        }
-    }
-    store
+fn certificates(snapshot: &Snapshot, old: Option<&Live>) -> CertificateStore {
+    let fallback = old.and_then(|old| old.certificates.fallback().cloned());
+    let fallback = match snapshot.settings.fallback {
+        Fallback::Refuse => None,
+        // Once made it stays, also where the base domain changes: it is for nobody anyway.
+        Fallback::SelfSigned => fallback.or_else(|| self_signed(&snapshot.settings.base_domain)),
+    };
+    CertificateStore::of(snapshot, fallback, SystemTime::now())
+}
+
+fn self_signed(base_domain: &str) -> Option<Arc<Certificate>> {
+    self_signed::generate(base_domain).map(Arc::new).inspect_err(|error| tracing::error!("{error}")).ok()
 }

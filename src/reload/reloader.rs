@@ -189,6 +189,12 @@ impl Reloader {
         &self.loaded.watch
     }
 
+    /// The folders that it depends on with everything in them.
+    #[must_use]
+    pub fn watched_all_in(&self) -> &[PathBuf] {
+        &self.loaded.watch_all_in
+    }
+
     /// What is done about addresses from now on.
     pub fn listen_by(&mut self, listen: Listen) {
         self.listen = listen;
@@ -324,6 +330,7 @@ fn identity(live: &Live, version: &str) -> Option<Identity> {
 /// Services that did not change are the same in memory: the loader remembers them.
 fn differs(old: &Snapshot, new: &Snapshot) -> bool {
     *old.settings != *new.settings
+        || !Arc::ptr_eq(&old.certificates, &new.certificates)
         || old.services.len() != new.services.len()
         || old.services.iter().zip(&new.services).any(|(old, new)| !Arc::ptr_eq(old, new))
 }

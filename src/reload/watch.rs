@@ -173,7 +173,7 @@ impl Watcher {
                 () = self.shared.signal.notified() => return false,
                 () = sleep_until(self.looked + self.look_every) => {
                     self.looked = Instant::now();
-                    if Places::trace(&self.set).fingerprint(|_, _| {}) != self.fingerprint {
+                    if Places::trace(&self.set).fingerprint(self.polls(), |_, _| {}) != self.fingerprint {
                         return true;
                     }
                 }
@@ -205,8 +205,9 @@ impl Watcher {
             places = Arc::new(now);
         }
         self.looked = Instant::now();
+        let polls = self.polls();
         let armed = &mut self.armed;
-        self.fingerprint = places.fingerprint(|file, print| {
+        self.fingerprint = places.fingerprint(polls, |file, print| {
             if let Some(armed) = armed.get_mut(file) {
                 armed.print = print;
             }
@@ -402,7 +403,7 @@ mod tests {
             std::fs::rename(folder.path().join("new"), &file).unwrap();
             let changed = tokio::time::timeout(Duration::from_secs(10), watcher.next_change()).await.expect("reported");
             assert!(changed.is_all);
-            let now = Places::trace(&watcher.set).fingerprint(|_, _| {});
+            let now = Places::trace(&watcher.set).fingerprint(false, |_, _| {});
             assert_eq!(watcher.fingerprint, now);
         }
     }

@@ -32,10 +32,23 @@ pub struct Reading {
     pub access_lines_dropped: u64,
     /// Instances that are coming up.
     pub starts: StartsReading,
+    /// The certificates in force.
+    pub certificates: Vec<CertificateReading>,
     /// The services.
     pub services: Vec<ServiceReading>,
     /// The states that a version can be in.
     pub states: &'static [&'static str],
+}
+
+/// One certificate.
+#[derive(Debug, Clone)]
+pub struct CertificateReading {
+    /// The first of its names.
+    pub name: String,
+    /// Its file.
+    pub source: String,
+    /// When it ends.
+    pub not_after: SystemTime,
 }
 
 /// What is in force, and what is not.
@@ -127,6 +140,7 @@ impl Collector for Reading {
         let to = &mut encoder;
         self.process(to)?;
         self.configuration(to)?;
+        self.certificates(to)?;
         self.connections(to)?;
         self.requests(to)?;
         self.versions(to)?;
@@ -152,6 +166,17 @@ impl Reading {
         let mut reloads = family(to, "tidegate_config_reloads", "Edits by what became of them", MetricType::Counter)?;
         count(&mut reloads, &[("result", "accepted")], config.accepted)?;
         count(&mut reloads, &[("result", "rejected")], config.rejected)
+    }
+
+    fn certificates(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "When a certificate ends, in seconds since 1970";
+        let mut ends = family(to, "tidegate_certificate_not_after_seconds", help, MetricType::Gauge)?;
+        for certificate in &self.certificates {
+            let labels = [("name", certificate.name.as_str()), ("source", certificate.source.as_str())];
+            let at = certificate.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            ends.encode_family(&labels)?.encode_gauge(&at)?;
+        }
+        Ok(())
     }
 
     fn connections(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -361,6 +386,7 @@ mod tests {
             starts: StartsReading { now: 2, waiting: 3 },
             proxy: ProxyTotals { connections_open: 5, ..ProxyTotals::default() },
             access_lines_dropped: 4,
+            certificates: Vec::new(),
             services: vec![ServiceReading {
                 name: "shop".into(),
                 versions: vec![version, fixed],

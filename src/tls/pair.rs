@@ -1,17 +1,15 @@
-//! A certificate and its key: loaded, and known to match.
+//! A certificate and its key: found to match, the chain in order.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
-use rustls_pki_types::pem::{self, PemObject};
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The most that a PEM file may hold, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
+use super::pem::{self, PemFileError};
+use super::x509::{self, Facts};
+use crate::model::certificate::Certificate;
 
 /// Why a pair cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,121 +25,189 @@ pub enum PairError {
     Mismatch,
 }
 
-/// What is wrong with one of the files.
-#[derive(Debug, thiserror::Error)]
-pub enum PemFileError {
-    /// There is none.
-    #[error("no such file")]
-    Missing,
-    /// It cannot be read.
-    #[error("{0}")]
-    Read(#[source] io::Error),
-    /// It is too long.
-    #[error("the file is longer than 1 MiB")]
-    TooLong,
-    /// It is no PEM, or a broken one: half written, perhaps.
-    #[error("the file is not whole PEM ({0})")]
-    Pem(#[source] pem::Error),
-    /// It is PEM, but there is nothing of the wanted kind in it.
-    #[error("there is no `{0}` section in the file")]
-    NoSection(&'static str),
-    /// The key needs a passphrase.
-    #[error("it is encrypted")]
-    Encrypted,
-    /// rustls does not take it.
-    #[error("{0}")]
-    Unsupported(#[source] Error),
-}
-
 impl PairError {
     /// What would be right.
+    #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
             Self::Certificate(error) | Self::Key(error) => error.help(),
-            Self::Mismatch => {
-                "name the key that the certificate was made with; in a chain, the server's own certificate comes first"
-            }
+            Self::Mismatch => "name the key that the certificate was made with",
         }
     }
 }
 
-impl PemFileError {
-    fn help(&self) -> &'static str {
+/// What was not as it should be in a chain, and was set right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// The server's own certificate was not the first, or the others did not follow from one to the next.
+    Order,
+    /// There were certificates of others in it.
+    Strangers,
+}
+
+impl Mended {
+    /// What it was.
+    #[must_use]
+    pub fn message(self) -> &'static str {
         match self {
-            Self::Missing => "paths are relative to the file that names them",
-            Self::Read(_) => "let tidegate's user read it",
-            Self::TooLong => "name the PEM file of this certificate alone",
-            Self::Pem(_) => "write the whole file, or put it in place by renaming",
-            Self::NoSection("CERTIFICATE") => "name a PEM file that holds `-----BEGIN CERTIFICATE-----`",
-            Self::NoSection(_) => "name a PEM file that holds `-----BEGIN PRIVATE KEY-----`",
-            Self::Encrypted => {
-                "decrypt it: `openssl pkey -in KEY -out PLAIN_KEY`, and let only tidegate's user read it"
-            }
-            Self::Unsupported(_) => "use an ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 bits or more) pair",
+            Self::Order => "the chain is in the wrong order; tidegate sends it in the right one",
+            Self::Strangers => "there are certificates in the chain that do not belong to it; tidegate leaves them out",
+        }
+    }
+
+    /// What would be right.
+    #[must_use]
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Order => "write the server's own certificate first, then each one's issuer",
+            Self::Strangers => "take them out: the server's own certificate first, then each one's issuer",
         }
     }
 }
 
-/// Loads a certificate (its chain behind it) and its key, both PEM, and checks that they belong together.
+/// A pair, and what was mended in it.
+#[derive(Debug)]
+pub struct Pair {
+    /// The pair.
+    pub certificate: Certificate,
+    /// What was mended.
+    pub mended: Option<Mended>,
+}
+
+/// A key that can sign, and its public half.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// What signs.
+    pub signing: Arc<dyn SigningKey>,
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+}
+
+impl Key {
+    /// Of a private key.
+    ///
+    /// # Errors
+    /// It is of a kind that is not supported.
+    pub fn new(key: &PrivateKeyDer<'_>) -> Result<Self, PemFileError> {
+        let signing = any_supported_type(key).map_err(PemFileError::Unsupported)?;
+        Ok(Self::of(signing))
+    }
+
+    /// Of one that is in use.
+    #[must_use]
+    pub fn of(signing: Arc<dyn SigningKey>) -> Self {
+        let public_key = signing.public_key().map(|key| key.to_vec()).unwrap_or_default();
+        Self { signing, public_key }
+    }
+}
+
+/// Some certificates that are a chain, it seems, and what is written in them.
+#[derive(Debug)]
+pub struct Chain(Vec<(CertificateDer<'static>, Facts)>);
+
+impl Chain {
+    /// Of the certificates of a file.
+    ///
+    /// # Errors
+    /// There is none, or one cannot be read.
+    pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, PemFileError> {
+        if certificates.is_empty() {
+            return Err(PemFileError::NoSection("CERTIFICATE"));
+        }
+        let read = |der: CertificateDer<'static>| x509::read(&der).map(|facts| (der, facts));
+        Ok(Self(certificates.into_iter().map(read).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether there is only what authorities have for themselves.
+    #[must_use]
+    pub fn is_of_authorities(&self) -> bool {
+        self.0.iter().all(|(_, facts)| facts.is_authority)
+    }
+
+    /// Whether one of them was made with this key.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        self.0.iter().any(|(_, facts)| facts.public_key == key.public_key)
+    }
+
+    /// Puts the chain in order behind the certificate that the key is of. `None` where there is none.
+    #[must_use]
+    pub fn pair(self, key: &Key, source: PathBuf) -> Option<Pair> {
+        let Self(mut rest) = self;
+        let own = rest.iter().position(|(_, facts)| facts.public_key == key.public_key)?;
+        let count = rest.len();
+        let (der, facts) = rest.remove(own);
+        let (mut chain, mut issuer, mut in_order) = (vec![der], facts.issuer.clone(), own == 0);
+        let is_root = facts.issuer == facts.subject;
+        while let Some(next) = rest.iter().position(|(_, facts)| facts.subject == issuer).filter(|_| !is_root) {
+            let (der, facts) = rest.remove(next);
+            in_order &= next == 0;
+            chain.push(der);
+            if facts.issuer == facts.subject {
+                break;
+            }
+            issuer = facts.issuer;
+        }
+        let mended = match chain.len() == count {
+            true => (!in_order).then_some(Mended::Order),
+            false => Some(Mended::Strangers),
+        };
+        // A certificate takes as much memory as its bytes, and there may be thousands.
+        chain.shrink_to_fit();
+        let certificate = Certificate {
+            pair: Arc::new(CertifiedKey::new(chain, Arc::clone(&key.signing))),
+            names: facts.names,
+            key: facts.key,
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+            source,
+        };
+        Some(Pair { certificate, mended })
+    }
+}
+
+/// Loads a certificate (its chain with it) and its key, both PEM, perhaps of one file, and checks that they belong together.
 ///
 /// # Errors
 /// A file is missing, unreadable or not what it should be, or the two do not match.
-pub fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
-    let chain = read(certificate).and_then(|pem| chain(&pem)).map_err(PairError::Certificate)?;
-    let key = read(key).and_then(|pem| private_key(&pem)).map_err(PairError::Key)?;
-    let signing = any_supported_type(&key).map_err(|error| PairError::Key(PemFileError::Unsupported(error)))?;
-    let pair = CertifiedKey::new(chain, signing);
-    match pair.keys_match() {
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(pair),
-        Err(Error::InconsistentKeys(_)) => Err(PairError::Mismatch),
-        Err(error) => Err(PairError::Certificate(PemFileError::Unsupported(error))),
-    }
+pub fn load(certificate: &Path, key: &Path) -> Result<Pair, PairError> {
+    let sections = pem::read(certificate).map_err(PairError::Certificate)?;
+    let chain = Chain::new(sections.certificates).map_err(PairError::Certificate)?;
+    let keys = keys(key).map_err(PairError::Key)?;
+    let key = keys.iter().find(|key| chain.has(key)).ok_or(PairError::Mismatch)?;
+    chain.pair(key, certificate.to_owned()).ok_or(PairError::Mismatch)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PemFileError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
-        Ok(bytes) if bytes.len() as u64 > MAX_BYTES => Err(PemFileError::TooLong),
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PemFileError::Missing),
-        Err(error) => Err(PemFileError::Read(error)),
+/// The keys of a file.
+///
+/// # Errors
+/// It is missing or unreadable, there is no key in it, or one that cannot be used.
+pub fn keys(path: &Path) -> Result<Vec<Key>, PemFileError> {
+    let sections = pem::read(path)?;
+    if sections.keys.is_empty() {
+        return Err(match sections.has_encrypted_key {
+            true => PemFileError::Encrypted,
+            false => PemFileError::NoSection("PRIVATE KEY"),
+        });
     }
-}
-
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFileError> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(PemFileError::Pem)?;
-    if chain.is_empty() { Err(PemFileError::NoSection("CERTIFICATE")) } else { Ok(chain) }
-}
-
-fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemFileError> {
-    let holds = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
-    match PrivateKeyDer::from_pem_slice(pem) {
-        Ok(key) => Ok(key),
-        // RFC 7468 (PKCS #8) and RFC 1421 (the older form).
-        Err(_) if holds(b"BEGIN ENCRYPTED PRIVATE KEY") || holds(b"Proc-Type: 4,ENCRYPTED") => {
-            Err(PemFileError::Encrypted)
-        }
-        Err(pem::Error::NoItemsFound) => Err(PemFileError::NoSection("PRIVATE KEY")),
-        Err(error) => Err(PemFileError::Pem(error)),
-    }
+    sections.keys.iter().map(Key::new).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pair(certificate: &str, key: &str) -> Result<CertifiedKey, PairError> {
+    fn pair(certificate: &str, key: &str) -> Result<Pair, PairError> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
         load(&folder.join(certificate), &folder.join(key))
     }
 
     #[test]
     fn a_pair_loads_only_if_it_matches() {
-        assert_eq!(pair("shop.pem", "shop.key").expect("matches").cert.len(), 1);
+        let good = pair("shop.pem", "shop.key").expect("matches");
+        assert_eq!((good.certificate.pair.cert.len(), good.mended), (1, None));
+        assert!(good.certificate.covers_name("shop.example.com") && good.certificate.covers_name("a.shop.example.com"));
+        assert!(!good.certificate.covers_name("a.b.shop.example.com") && !good.certificate.covers_name("example.com"));
         for (certificate, key, message) in [
             ("shop.pem", "other.key", "the key is not the certificate's"),
             ("shop.pem", "encrypted.key", "the key cannot be used: it is encrypted"),

@@ -179,14 +179,15 @@ async fn what_fails_is_named_with_its_step_and_its_last_lines() {
     story.write(
         "Dockerfile",
         &format!(
-            "FROM {base}:1\nRUN [\"/step\", \"say\", \"all well\"]\nRUN [\"/step\", \"fail\", \"one\", \"two\"]\n"
+            "FROM {base}:1\nLABEL {}=1\nRUN [\"/step\", \"say\", \"all well\"]\nRUN [\"/step\", \"fail\", \"one\", \"two\"]\n",
+            story.images.label()
         ),
     );
     let request = story.request(story.folder.path());
     let error = story.build(request).await.expect_err("fails");
     assert!(matches!(error, BuildError::Step { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("step 3/3: RUN [\"/step\", \"fail\"") && text.contains("non-zero code: 3"), "{text}");
+    assert!(text.contains("step 4/4: RUN [\"/step\", \"fail\"") && text.contains("non-zero code: 3"), "{text}");
     assert!(text.contains("\n  | one\n  | two") && !text.contains("all well"), "{text}");
     assert!(story.said().contains("all well"), "{}", story.said());
 
@@ -261,10 +262,10 @@ async fn a_build_that_is_dropped_ends_at_the_engine_too() {
     let Some(mut story) = Story::new("dropped").await else { return };
     let base = unique("base");
     story.images.import(&base, "1", &[("step", step_program(), 0o755)], &[]).await;
-    let mark = unique("mark");
+    let mark = story.images.label().to_owned();
     story.write("Dockerfile", &format!("FROM {base}:1\nLABEL {mark}=1\nRUN [\"/step\", \"sleep\", \"300\"]\n"));
     let request = story.request(story.folder.path());
-    let (docker, base) = (story.docker.clone(), format!("{base}:1"));
+    let docker = story.docker.clone();
     {
         let (sleeping, heard) = tokio::sync::oneshot::channel();
         let mut sleeping = Some(sleeping);
@@ -279,9 +280,14 @@ async fn a_build_that_is_dropped_ends_at_the_engine_too() {
             _ = heard => {}
         }
     }
+    ended(&docker, &mark).await;
+}
+
+/// Waits until the engine has removed the containers of a build that was cancelled.
+async fn ended(docker: &Docker, label: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !containers_with(&docker, &mark).await.is_empty() {
-        assert!(Instant::now() < deadline, "a container of the build is still there: {base}");
+    while !containers_with(docker, label).await.is_empty() {
+        assert!(Instant::now() < deadline, "a container of the build is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -299,11 +305,15 @@ async fn a_build_that_takes_too_long_is_cancelled() {
     let Some(mut story) = Story::new("long").await else { return };
     let base = unique("base");
     story.images.import(&base, "1", &[("step", step_program(), 0o755)], &[]).await;
-    story.write("Dockerfile", &format!("FROM {base}:1\nRUN [\"/step\", \"sleep\", \"300\"]\n"));
+    story.write(
+        "Dockerfile",
+        &format!("FROM {base}:1\nLABEL {}=1\nRUN [\"/step\", \"sleep\", \"300\"]\n", story.images.label()),
+    );
     let mut request = story.request(story.folder.path());
     request.limit = Duration::from_secs(1);
     let error = story.build(request).await.expect_err("it sleeps");
     assert!(matches!(error, BuildError::Timeout(_)), "{error:?}");
+    ended(&story.docker, story.images.label()).await;
 }
 
 #[tokio::test]
@@ -356,4 +366,39 @@ async fn a_base_image_comes_from_a_closed_registry() {
     let variable = |name: &str| (name == "DOCKER_CONFIG").then(|| config.path().as_os_str().to_owned());
     request.keychain = Keychain::load(variable).expect("read");
     assert_eq!(story.built(request).await, ["app"]);
+}
+
+/// An engine that takes the first piece of a context and closes.
+#[tokio::test]
+async fn an_engine_that_goes_away_in_the_middle_is_an_error_and_no_hang() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("Dockerfile"), "FROM scratch\n").expect("written");
+    fs::File::create(folder.path().join("large")).and_then(|file| file.set_len(256 << 20)).expect("sparse");
+    let socket = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut head = vec![0; 64 << 10];
+            let read = std::io::Read::read(&mut stream, &mut head).expect("a request");
+            if head[..read].windows(8).any(|window| window == b"/version") {
+                let body = r#"{"ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "20.10"}"#;
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).expect("sent");
+            }
+        }
+    });
+    let engine =
+        tidegate::lifecycle::provider::docker::engine::Engine::new(Some(&format!("unix://{}", socket.display())));
+    let docker = engine.client().await.expect("a version");
+    let service = ServiceName::new("away").expect("a name");
+    let source = Source::parse(&folder.path().to_string_lossy()).expect("a folder");
+    let request = BuildRequest::new(source, VersionName::numbered(&service, 1));
+    let began = Instant::now();
+    let error = build(&docker, request, &mut |_| ()).await.expect_err("it went away");
+    assert!(matches!(error, BuildError::Engine(_)), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }

@@ -86,7 +86,7 @@ fn two_hundred_sleeps_of_containers_lose_nothing_and_double_nothing() {
             &service(
                 &stubborn,
                 folders[1].path(),
-                "env: {LEDGER: /ledger/ledger, IGNORE_TERM: 1}\n    stop: {grace: 20ms}\n    sleep: {pause_after: 60ms, stop_after: 1h}",
+                "env: {LEDGER: /ledger/ledger, IGNORE_TERM: 1}\n    stop: {signal: INT, grace: 20ms}\n    sleep: {pause_after: 60ms, stop_after: 1h}",
             ),
         )
         .start();

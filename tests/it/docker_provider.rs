@@ -1,6 +1,7 @@
 //! The Docker provider on a real engine: what it takes, makes, finds wrong and leaves.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -320,20 +321,93 @@ fn an_image_that_is_nowhere_a_network_that_is_not_there_and_a_name_that_is_taken
 }
 
 #[test]
-fn nobody_at_the_socket_is_said_at_once_and_who_comes_back_is_found() {
-    let version = {
-        let Some(containers) = Containers::new() else { return };
-        of_spec(&containers, 1, &spec(&containers, &[]))
-    };
+fn nobody_at_the_socket_is_said_at_once() {
+    let Some(containers) = Containers::new() else { return };
+    let version = of_spec(&containers, 1, &spec(&containers, &[]));
     let settings = Docker { host: Some("unix:///nowhere/docker.sock".into()), ..Docker::default() };
-    let began = Instant::now();
-    let provider = DockerProvider::new(&settings, "nobody");
+    let provider = DockerProvider::new(&settings, containers.name());
     on_control_thread(async || {
+        let began = Instant::now();
         let said = up(&provider, &version).await.expect_err("nobody is there").to_string();
         assert!(said.contains("is Docker running?"), "{said}");
         assert!(matches!(provider.engine_state(), EngineState::Away { .. }));
+        assert!(began.elapsed() < Duration::from_secs(5), "it does not wait for an engine to come");
     });
-    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_happens_while_the_engine_is_away_is_known_once_it_is_back() {
+    let Some(containers) = Containers::new() else { return };
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    let Some(engine) = host.strip_prefix("unix://").map(PathBuf::from) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("docker.sock");
+    let settings = Docker { host: Some(format!("unix://{}", socket.display()).into()), ..Docker::default() };
+    let version = of_spec(&containers, 1, &spec(&containers, &[]));
+    let one = format!("{}-1", containers.version(1));
+    on_control_thread(async || {
+        let road = Road::open(&socket, &engine);
+        let provider = DockerProvider::new(&settings, containers.name());
+        let mut instance = up(&provider, &version).await.expect("ready");
+        drop(road);
+        let away = timeout(Duration::from_secs(1), instance.exited(&|_| {})).await;
+        assert!(away.is_err(), "it counts as running");
+        assert!(matches!(provider.engine_state(), EngineState::Away { .. }));
+        assert!(ask(&instance, 0).await.contains(" 1 "), "it serves on");
+        let kill = KillContainerOptionsBuilder::new().signal("KILL").build();
+        containers.ask(async |client| client.kill_container(&one, Some(kill)).await.expect("killed"));
+        let unknown = timeout(Duration::from_millis(500), instance.exited(&|_| {})).await;
+        assert!(unknown.is_err(), "nobody can tell");
+        let road = Road::open(&socket, &engine);
+        let report = forever(instance.exited(&|_| {})).await.to_string();
+        assert!(report.contains("137"), "{report}");
+        drop((instance, road));
+        forever(async {
+            while !matches!(provider.engine_state(), EngineState::Away { .. }) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let (instance, _road) = tokio::join!(up(&provider, &version), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Road::open(&socket, &engine)
+        });
+        let instance = instance.expect("the same once more, when the engine is back");
+        assert_eq!(containers_of(&instance), [one.as_str()]);
+        instance.stop(&version.stop, End::Removal).await;
+    });
+}
+
+/// A socket that leads to the engine, until it is dropped.
+struct Road {
+    socket: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Road {
+    fn open(socket: &Path, engine: &Path) -> Self {
+        let listener = tokio::net::UnixListener::bind(socket).expect("a socket");
+        let engine = engine.to_owned();
+        let task = tokio::task::spawn_local(async move {
+            // Ended with this task, all of them.
+            let mut roads = tokio::task::JoinSet::new();
+            while let Ok((mut here, _)) = listener.accept().await {
+                let engine = engine.clone();
+                roads.spawn_local(async move {
+                    let mut there = tokio::net::UnixStream::connect(engine).await.expect("an engine");
+                    drop(tokio::io::copy_bidirectional(&mut here, &mut there).await);
+                });
+            }
+        });
+        Self { socket: socket.to_owned(), task }
+    }
+}
+
+impl Drop for Road {
+    fn drop(&mut self) {
+        self.task.abort();
+        std::fs::remove_file(&self.socket).expect("the socket");
+    }
 }
 
 #[test]
@@ -551,35 +625,61 @@ fn processor_time_is_told_where_a_version_is_scaled_by_it() {
 }
 
 #[test]
-fn a_container_that_was_stopped_is_ready_soon_after_the_engine_has_started_it() {
+fn a_container_that_was_stopped_is_ready_soon_after_it_listens() {
     let Some(containers) = Containers::new() else { return };
     let version = of_spec(&containers, 1, &spec(&containers, &[]));
     let stop = Stop { grace: Duration::ZERO, ..Stop::default() };
-    let one = format!("{}-1", containers.version(1));
-    let mut late = Vec::new();
+    let mut ready = Vec::new();
     on_control_thread(async || {
         let provider = provider(&containers);
         up(&provider, &version).await.expect("ready").stop(&stop, End::Rest).await;
         for _ in 0..10 {
             let instance = up(&provider, &version).await.expect("ready");
-            let ready = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
-            late.push((ready, ()));
+            ready.push(now());
             instance.stop(&stop, End::Rest).await;
         }
     });
-    let log = containers.ask(async |client| {
-        use futures_util::StreamExt as _;
-        let options = bollard::query_parameters::LogsOptionsBuilder::new().stdout(true).build();
-        let chunks: Vec<_> = client.logs(&one, Some(options)).collect().await;
-        chunks.into_iter().flatten().map(|chunk| chunk.to_string()).collect::<String>()
-    });
-    let listened = log.lines().filter_map(|line| line.rsplit_once(" at ")?.1.parse::<u128>().ok()).skip(1);
-    let mut late: Vec<i128> =
-        listened.zip(&late).map(|(at, (ready, ()))| ready.as_nanos() as i128 - at as i128).collect();
-    late.sort_unstable();
+    let listened = containers.listened(&format!("{}-1", containers.version(1)));
+    let late = late(&ready, &listened[1..]);
     assert_eq!(late.len(), 10);
-    let millis = |nanos: i128| nanos as f64 / 1e6;
-    eprintln!("ready after it listened: median {:.1} ms, most {:.1} ms", millis(late[5]), millis(late[9]));
+    eprintln!("ready after it listened: median {:?}, most {:?}", late[5], late[9]);
     // Far above what it takes, for machines that do other things.
-    assert!(late[5] < 500_000_000);
+    assert!(late[5] < Duration::from_millis(500));
+}
+
+#[test]
+fn on_a_network_of_their_own_those_that_start_at_once_are_found_at_once() {
+    let Some(containers) = Containers::new() else { return };
+    let settings = Docker { network: containers.name().into(), ..Docker::default() };
+    containers.make_network();
+    let spec = spec(&containers, &[("DELAY_MS", "30")]);
+    let versions: Vec<Version> = (1..=4).map(|number| of_spec(&containers, number, &spec)).collect();
+    let mut ready = Vec::new();
+    on_control_thread(async || {
+        let provider = DockerProvider::new(&settings, containers.name());
+        let each = versions.iter().map(async |version| {
+            let instance = up(&provider, version).await.expect("ready");
+            (now(), instance)
+        });
+        for (version, (at, instance)) in versions.iter().zip(futures_util::future::join_all(each).await) {
+            ready.push(at);
+            instance.stop(&version.stop, End::Rest).await;
+        }
+    });
+    let first = |number| containers.listened(&format!("{}-1", containers.version(number)))[0];
+    let late = late(&ready, &[1, 2, 3, 4].map(first));
+    eprintln!("ready after they listened: {late:?}");
+    // A host that looked for an address before somebody had it would look again after a second.
+    assert!(late[1] < Duration::from_millis(800), "{late:?}");
+}
+
+fn now() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock")
+}
+
+/// How long after it listened each was ready, sorted.
+fn late(ready: &[Duration], listened: &[Duration]) -> Vec<Duration> {
+    let mut late: Vec<Duration> = ready.iter().zip(listened).map(|(ready, at)| ready.saturating_sub(*at)).collect();
+    late.sort_unstable();
+    late
 }

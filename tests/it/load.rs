@@ -245,7 +245,7 @@ fn a_half_written_pair_keeps_the_last_good_one() {
     fs::copy(pairs.join("shop.pem"), &certificate).expect("writable");
     fs::copy(pairs.join("shop.key"), &key).expect("writable");
     assert!(!folder.load().has_errors());
-    let good = folder.service("a").and_then(|a| a.certificate.clone()).expect("loaded");
+    let good = folder.service("a").and_then(|a| a.tls.certificates.first().cloned()).expect("loaded");
     let watch = &folder.loaded.as_ref().expect("loaded").watch;
     assert!(
         [&certificate, &key]
@@ -261,7 +261,7 @@ fn a_half_written_pair_keeps_the_last_good_one() {
     fs::copy(pairs.join("other.key"), &key).expect("writable");
     folder.load();
     assert_eq!(folder.held().0, ["+a"]);
-    let kept = folder.service("a").and_then(|a| a.certificate.clone()).expect("kept");
+    let kept = folder.service("a").and_then(|a| a.tls.certificates.first().cloned()).expect("kept");
     assert!(Arc::ptr_eq(&good, &kept));
     fs::copy(pairs.join("shop.key"), &key).expect("writable");
     assert!(!folder.load().has_errors());

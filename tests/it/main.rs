@@ -1,15 +1,20 @@
 //! The integration tests: one binary, one file per story.
 #![expect(clippy::print_stderr, reason = "tests")]
 
+mod acme;
 mod admin;
 mod check;
 mod connects;
+mod containerised;
 mod demo;
+mod docker_away;
 mod docker_build;
 mod docker_image;
 mod docker_ledger;
 mod docker_provider;
 mod docker_stories;
+mod examples;
+mod examples_hello;
 mod explain;
 mod grpc;
 mod h2_backends;
@@ -47,9 +52,17 @@ mod sleep_commands;
 mod sleep_ledger;
 mod sleeping;
 mod splitting;
+mod starts;
 mod sticky;
 mod support;
+mod tls_choice;
+mod tls_expiry;
+mod tls_policy;
+mod tls_renewal;
 mod tunnel;
 mod user;
+mod verbs_docker;
+mod verbs_files;
+mod verbs_server;
 mod versions;
 mod watch;

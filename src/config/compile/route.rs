@@ -1,19 +1,15 @@
-//! Hosts and paths that a service claims, and its certificate.
+//! Hosts and paths that a service claims.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-
-use rustls::sign::CertifiedKey;
 
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
-use crate::config::file::{RouteFile, ServiceFile, TlsFile};
+use crate::config::file::{RouteFile, ServiceFile};
 use crate::config::source::Span;
 use crate::config::spanned::Spanned;
 use crate::model::host::HostPattern;
 use crate::model::path::PathPrefix;
 use crate::model::route::Route;
-use crate::tls::pair::{self, PairError, PemFileError};
 
 impl Check {
     /// The routes, each with its place.
@@ -95,55 +91,6 @@ impl Check {
                     format!("write `/{}`", text.value)
                 };
                 self.error(text.span, error.to_string(), cure);
-                None
-            }
-        }
-    }
-
-    /// The certificate and key, loaded and known to match.
-    pub(super) fn certificate(&mut self, tls: Option<&Spanned<TlsFile>>) -> Option<Arc<CertifiedKey>> {
-        let tls = tls?;
-        let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
-            if !self.has_error_within(tls.span) {
-                let message = match (&tls.certificate, &tls.key) {
-                    (None, None) => "`tls` names no pair",
-                    (None, _) => "`tls` names no certificate",
-                    (_, None) => "`tls` names no key",
-                    _ => return None,
-                };
-                self.error(
-                    tls.span,
-                    message,
-                    "write `tls: {certificate: PATH, key: PATH}`, or take it out for plain HTTP only",
-                );
-            }
-            return None;
-        };
-        let (certificate_path, key_path) = (self.dependency(certificate), self.dependency(key));
-        let loaded = pair::load(&certificate_path, &key_path);
-        match loaded {
-            Ok(pair) => Some(Arc::new(pair)),
-            Err(error) => {
-                let at = |place: &Spanned<String>| Label::at(&self.source, place.span);
-                let message = |what, place: &Spanned<String>, why: &dyn std::fmt::Display| {
-                    format!("the {what} `{}` cannot be used: {why}", place.value)
-                };
-                let mut diagnostic = match &error {
-                    PairError::Certificate(why) => {
-                        Diagnostic::error(message("certificate", certificate, why), at(certificate))
-                    }
-                    PairError::Key(why) => Diagnostic::error(message("key", key, why), at(key)),
-                    PairError::Mismatch => Diagnostic::error(error.to_string(), at(key).text("this key"))
-                        .also(at(certificate).text("this certificate")),
-                };
-                diagnostic.help = Some(error.help().to_owned());
-                // The key is looked at only after a good certificate; that it is not there can be said all the same.
-                let key_is_gone = matches!(error, PairError::Certificate(_)) && !key_path.exists();
-                let gone = key_is_gone.then_some(PairError::Key(PemFileError::Missing)).map(|gone| {
-                    Diagnostic::error(message("key", key, &PemFileError::Missing), at(key)).help(gone.help())
-                });
-                self.note(diagnostic);
-                gone.into_iter().for_each(|gone| self.note(gone));
                 None
             }
         }

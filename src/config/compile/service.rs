@@ -35,7 +35,7 @@ pub(crate) fn service(
     let rules = check.rules(file, &listed);
     let sticky = check.sticky(file.sticky.as_ref());
     let routes = check.routes(file);
-    let certificate = check.certificate(file.tls.as_ref());
+    let tls = check.tls(file.tls.as_ref());
     let policy = check.policy(file, defaults);
     if listed.versions.is_empty()
         && complete
@@ -57,7 +57,7 @@ pub(crate) fn service(
     let service = Service {
         name: name.clone(),
         routes: routes.into(),
-        certificate,
+        tls,
         versions: versions.into(),
         schedule: Schedule::of(&weights),
         weights,

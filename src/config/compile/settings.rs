@@ -3,22 +3,25 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use http::Uri;
 use ipnet::IpNet;
 
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::file::{
-    BytesOrOff, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, Http2File, ListenFile, LogFormatFile,
-    LogLevelFile, MAX_STARTS, ReachFile, RootFile, Time, Word,
+    AcmeFile, BytesOrOff, ChallengeFile, ClientFile, CountOrOff, DefaultsFile, DockerFile, DrainFile, FallbackFile,
+    Http2File, ListenFile, LogFormatFile, LogLevelFile, MAX_STARTS, ReachFile, RootFile, Time, Word,
 };
 use crate::config::source::Span;
 use crate::config::spanned::{OneOrMany, Spanned};
+use crate::model::acme::{Acme, Challenge, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
 use crate::model::host::HostPattern;
 use crate::model::policy::{Timeouts, WaitingPage};
 use crate::model::settings::{
     AccessLogTarget, ClientLimits, DEFAULT_MAX_HELD_BODIES, DEFAULT_MAX_STARTS, DEFAULT_PROCESS_PORTS, Docker, Drain,
     Http2Limits, LogFormat, LogLevel, Reach, Settings,
 };
+use crate::model::tls::Fallback;
 use crate::model::version::{Preview, Queue, Replicas, Scale, Sleep, Start, Stop};
 
 /// The longest path of a unix socket: `sun_path` has 108 bytes, one of them its end (unix(7)).
@@ -61,6 +64,8 @@ pub(crate) struct Compiled {
     /// The folder of the services, and where the file names it.
     pub(crate) services: PathBuf,
     pub(crate) services_at: Option<Span>,
+    /// Where the file names the folder of certificates.
+    pub(crate) certificates_at: Option<Span>,
     /// Where the file names each address to listen on.
     pub(crate) listeners_at: Vec<(SocketAddr, Span)>,
     /// Where it names the access log.
@@ -71,10 +76,18 @@ pub(crate) struct Compiled {
 
 pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
     let (http, https) = listeners(check, file);
+    let https_port = https_port(check, file, &https);
     let admin = file.admin.as_ref().and_then(|admin| admin_address(check, admin));
     let settings = Settings {
         http,
         https,
+        acme: acme(check, file.acme.as_ref()),
+        certificates: file.tls.as_ref().and_then(|tls| tls.certificates.as_ref()).map(|folder| check.path(folder)),
+        https_port,
+        fallback: match file.tls.as_ref().and_then(|tls| tls.fallback) {
+            Some(FallbackFile::SelfSigned) => Fallback::SelfSigned,
+            Some(FallbackFile::Refuse) | None => Fallback::Refuse,
+        },
         admin,
         admin_token_file: file.admin_token_file.as_ref().map(|path| check.path(path)),
         socket: socket(check, file.socket.as_ref()),
@@ -113,6 +126,7 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
         defaults: defaults(check, file.defaults.as_ref()),
         services,
         services_at: file.services.as_ref().map(|folder| folder.span),
+        certificates_at: file.tls.as_ref().and_then(|tls| tls.certificates.as_ref()).map(|folder| folder.span),
         listeners_at: listeners_at(file),
         access_log_at: file.access_log.as_ref().map(|target| target.span),
         names_ports: file.process.as_ref().is_some_and(|process| process.ports.is_some()),
@@ -140,6 +154,63 @@ fn listeners(check: &mut Check, file: &RootFile) -> (Box<[SocketAddr]>, Box<[Soc
         check.error(listen.span, "`listen` names no address", "write `listen: {http: \"127.0.0.1:8080\"}`");
     }
     (http, https)
+}
+
+/// Of whom certificates are had.
+fn acme(check: &mut Check, file: Option<&AcmeFile>) -> Acme {
+    let default = AcmeFile::default();
+    let file = file.unwrap_or(&default);
+    let contact = file.contact.as_ref().and_then(|contact| {
+        let address = contact.strip_prefix("mailto:").unwrap_or(contact);
+        let good = address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'));
+        if !good || address.contains(char::is_whitespace) {
+            let cure = "write one like `admin@example.com`, or take it out";
+            check.error(contact.span, format!("`{}` is no mail address", contact.value), cure);
+            return None;
+        }
+        Some(format!("mailto:{address}").into())
+    });
+    let directory = match file.directory.as_ref() {
+        None => LETS_ENCRYPT.into(),
+        Some(directory) => match directory.as_str() {
+            "letsencrypt" => LETS_ENCRYPT.into(),
+            "letsencrypt-staging" => LETS_ENCRYPT_STAGING.into(),
+            url if url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) && url.parse::<Uri>().is_ok() => {
+                url.into()
+            }
+            other => {
+                let cure = "write `letsencrypt`, `letsencrypt-staging`, or the `https://` URL of its directory";
+                check.error(directory.span, format!("`{other}` is no directory of an authority"), cure);
+                LETS_ENCRYPT.into()
+            }
+        },
+    };
+    Acme {
+        contact,
+        directory,
+        ca_root: file.ca_root.as_ref().map(|path| check.path(path)),
+        folder: check.path(file.folder.as_ref().map_or("acme", |folder| folder.as_str())),
+        challenge: file.challenge.map(|challenge| match challenge {
+            ChallengeFile::Http01 => Challenge::Http01,
+            ChallengeFile::TlsAlpn01 => Challenge::TlsAlpn01,
+        }),
+    }
+}
+
+/// Where clients are redirected to.
+fn https_port(check: &mut Check, file: &RootFile, https: &[SocketAddr]) -> Option<u16> {
+    let ports = || https.iter().map(SocketAddr::port);
+    let Some(named) = file.tls.as_ref().and_then(|tls| tls.port.as_ref()) else {
+        return ports().find(|port| *port == 443).or_else(|| ports().find(|port| *port != 0));
+    };
+    match u16::try_from(named.value) {
+        Ok(port @ 1..) if !https.is_empty() => Some(port),
+        Ok(1..) => None,
+        _ => {
+            check.error(named.span, format!("`port` is out of range: {}", named.value), "ports go from 1 to 65535");
+            None
+        }
+    }
 }
 
 /// Two listeners cannot share a port on overlapping addresses.

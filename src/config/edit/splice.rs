@@ -67,8 +67,9 @@ impl<'t> Splice<'t> {
         }
         let ((first, _), (_, sibling)) = (entries.first()?, entries.last()?);
         let column = self.column(first.span.start);
+        // Entries of a mapping are alike, but for those at the top of a file.
         let open = match (&sibling.kind, sibling.written) {
-            (Kind::Mapping(_), written) => written == Written::Block,
+            (Kind::Mapping(_), written) if column > 0 => written == Written::Block,
             _ => write::has_collections(value),
         };
         let lines = write::block(key, value, self.step(), open);

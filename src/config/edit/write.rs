@@ -4,7 +4,7 @@ use super::value::Value;
 use crate::config::tree;
 
 /// Longer lines are broken up where a value has entries or items of its own.
-const WIDTH: usize = 110;
+const WIDTH: usize = 90;
 
 /// In brackets and braces, on one line.
 pub(super) fn flow(value: &Value) -> String {
@@ -21,7 +21,7 @@ pub(super) fn flow(value: &Value) -> String {
 
 /// `key: value`, on one line.
 pub(super) fn entry(key: &str, value: &Value) -> String {
-    format!("{}: {}", quoted(key), flow(value))
+    format!("{}: {}", self::key(key), flow(value))
 }
 
 /// `key: value` as lines without indentation of their own; entries of a map on a line each where `open` says so or one line is too
@@ -38,7 +38,7 @@ pub(super) fn block(key: &str, value: &Value, step: usize, open: bool) -> Vec<St
         _ => return vec![line],
     };
     let indentation = " ".repeat(step);
-    let first = format!("{}:", quoted(key));
+    let first = format!("{}:", self::key(key));
     std::iter::once(first).chain(inner.into_iter().map(|line| format!("{indentation}{line}"))).collect()
 }
 
@@ -46,6 +46,11 @@ pub(super) fn block(key: &str, value: &Value, step: usize, open: bool) -> Vec<St
 pub(super) fn has_collections(value: &Value) -> bool {
     let Value::Map(entries) = value else { return false };
     entries.iter().any(|(_, value)| value.is_collection() && !value.is_empty())
+}
+
+/// A key, as people write keys.
+pub(super) fn key(text: &str) -> String {
+    if text == "on" { text.to_owned() } else { quoted(text) }
 }
 
 /// A text, with quotes where YAML (also the 1.1 that others read) would take it for something else.

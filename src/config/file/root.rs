@@ -16,6 +16,10 @@ use crate::config::spanned::{OneOrMany, Spanned};
 pub struct RootFile {
     /// Where clients connect; `{http: "127.0.0.1:8080"}` when left out.
     pub listen: Option<Spanned<ListenFile>>,
+    /// Certificates for all services.
+    pub tls: Option<RootTlsFile>,
+    /// Of whom certificates are had for services with `tls: {acme: true}`; Let's Encrypt when left out.
+    pub acme: Option<AcmeFile>,
     /// The admin port, on loopback; off when left out. Read-only without the token.
     pub admin: Option<Spanned<Word>>,
     /// The file with the token for writes on the admin port.
@@ -68,6 +72,59 @@ pub struct ListenFile {
     /// Load balancers, as networks, that say by the PROXY protocol (version 1 or 2) who the client is. They have to say it on every
     /// connection; nobody else can.
     pub proxy_protocol: Option<Vec<Spanned<String>>>,
+}
+
+/// Certificates for all services.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "RootTls", default)]
+#[schemars(deny_unknown_fields)]
+pub struct RootTlsFile {
+    /// A folder in which, and in whose folders, every PEM certificate with its key is found, whatever the files are called.
+    pub certificates: Option<Spanned<String>>,
+    /// What clients get that name no server, or one without a certificate; `refuse` when left out.
+    pub fallback: Option<FallbackFile>,
+    /// The port of HTTPS as clients see it, to which they are redirected; 443 or that of the first HTTPS listener when left out.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<Spanned<u64>>,
+}
+
+/// Of whom certificates are had, and how.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Acme", default)]
+#[schemars(deny_unknown_fields)]
+pub struct AcmeFile {
+    /// A mail address that the authority may write to.
+    pub contact: Option<Spanned<String>>,
+    /// The authority: `letsencrypt` (when left out), `letsencrypt-staging` for trials, or the URL of its directory.
+    pub directory: Option<Spanned<String>>,
+    /// The authorities that sign the directory's own certificate (PEM); those of the system when left out.
+    pub ca_root: Option<Spanned<String>>,
+    /// Where the account and the certificates are kept; `acme` beside this file when left out.
+    pub folder: Option<Spanned<String>>,
+    /// The challenge to use; both by turns when left out.
+    pub challenge: Option<ChallengeFile>,
+}
+
+/// How an authority makes sure that a host is ours.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename = "Challenge")]
+pub enum ChallengeFile {
+    /// It asks over plain HTTP, on port 80.
+    #[serde(rename = "http-01")]
+    Http01,
+    /// It asks over TLS, on port 443.
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
+/// What clients get that name no server, or one without a certificate.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename = "Fallback", rename_all = "snake_case")]
+pub enum FallbackFile {
+    /// The handshake fails.
+    Refuse,
+    /// A certificate that tidegate makes itself, and that nobody trusts.
+    SelfSigned,
 }
 
 /// Limits on clients before a service is known.

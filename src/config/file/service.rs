@@ -62,15 +62,63 @@ pub struct RouteFile {
     pub strip: bool,
 }
 
-/// A certificate (with its chain) and its key, as PEM files.
+/// Certificates (with their chains) and their keys, as PEM files.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Tls", default)]
 #[schemars(deny_unknown_fields)]
 pub struct TlsFile {
-    /// The certificate and its chain.
-    pub certificate: Option<Spanned<String>>,
-    /// The private key.
-    pub key: Option<Spanned<String>>,
+    /// The certificate and its chain; or several, such as one with ECDSA and one with RSA, of which each client gets what it can check.
+    pub certificate: Option<OneOrMany<Spanned<String>>>,
+    /// The private key, or several in any order; the certificate's own file when left out.
+    pub key: Option<OneOrMany<Spanned<String>>>,
+    /// Whether certificates for its hosts are had by asking (ACME), and renewed; `acme` in tidegate.yaml says of whom. Off when left out.
+    pub acme: bool,
+    /// Whether plain HTTP is answered by a redirect to HTTPS (308), where there is a certificate for the host and a listener for HTTPS;
+    /// `true` when left out.
+    pub redirect: Option<Spanned<bool>>,
+    /// For how long browsers are to use HTTPS only (Strict-Transport-Security); not said when left out.
+    pub hsts: Option<HstsForm>,
+    /// The authorities that sign clients' certificates (PEM): clients are asked for one.
+    pub client_ca: Option<Spanned<String>>,
+    /// Whether clients without a certificate are refused; `require` when left out.
+    pub client_auth: Option<Spanned<ClientAuthFile>>,
+}
+
+/// Strict-Transport-Security: its time, or more of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(untagged)]
+pub enum HstsForm {
+    /// Its time.
+    #[serde(rename = "@scalar-as-is")]
+    Short(Time),
+    /// All of it.
+    #[serde(rename = "@mapping")]
+    Long(HstsFile),
+}
+
+/// Strict-Transport-Security (RFC 6797).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Hsts")]
+#[schemars(deny_unknown_fields)]
+pub struct HstsFile {
+    /// For how long; `0s` takes it back.
+    pub max_age: Time,
+    /// Whether it is for all hosts below as well.
+    #[serde(default)]
+    pub subdomains: bool,
+    /// Whether browsers may have the host in their lists.
+    #[serde(default)]
+    pub preload: bool,
+}
+
+/// Whether clients need a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "ClientAuth", rename_all = "lowercase")]
+pub enum ClientAuthFile {
+    /// Without one the handshake fails.
+    Require,
+    /// Who has one shows it, and it must be good.
+    Optional,
 }
 
 /// Sends requests for which all conditions hold to one version. Patterns are exact, or have `*` and `?`.

@@ -9,7 +9,6 @@ use super::git::GitError;
 use super::ignore::IgnoreError;
 use super::pack::PackError;
 use super::zip::ZipError;
-use crate::lifecycle::provider::docker::credentials::CredentialsError;
 
 /// Why an image was not built. Each says the cure.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +65,6 @@ pub enum BuildError {
     /// The context could not be sent.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// Credentials for base images.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
     /// The engine did not begin: the Dockerfile cannot be understood, mostly.
     #[error("the engine refuses to build: {0}")]
     Refused(String),

@@ -46,6 +46,9 @@ use self::zip::ZipTree;
 /// How long a build may take, where nothing else is said.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// How long the thread that packs a context may take to notice that it is over.
+const AFTERWARDS: Duration = Duration::from_secs(10);
+
 /// What is to be built.
 #[derive(Debug)]
 pub struct BuildRequest {
@@ -153,18 +156,26 @@ async fn build_it(docker: &Docker, request: BuildRequest, out: &mut dyn FnMut(Bu
 
     let mut credentials: Vec<Credentials> = Vec::new();
     for registry in &plan.registries {
-        credentials.extend(request.keychain.credentials(registry).await?);
+        match request.keychain.credentials(registry).await {
+            Ok(known) => credentials.extend(known),
+            // The base image may be public, or here already; where it is neither, the engine says so next.
+            Err(error) => out(BuildLine::Note(error.to_string())),
+        }
     }
     let options = options.dockerfile(&plan.dockerfile.to_string_lossy()).build();
     let (stream, packing) = upload::start(tree, plan);
     let built = engine::run(docker, options, &credentials, limit_of(request.limit), stream, out).await;
-    // Why a context broke off says more than that it did. Nobody holds the stream any more, so the thread ends.
-    let packed = match (packing.await.map_err(BuildError::Thread)?, &built) {
-        (Err(PackError::Unread), Err(_)) => None,
-        (packed, _) => Some(packed?),
+    // Why a context broke off says more than that it did. Nobody needs the stream any more, so the thread ends soon.
+    let packed = match tokio::time::timeout(AFTERWARDS, packing).await {
+        Ok(packed) => packed.map_err(BuildError::Thread)?,
+        Err(_) => Err(PackError::Unread),
+    };
+    let (sent, skipped) = match packed {
+        // An engine that has stopped reading says why, or has all that it needs.
+        Err(PackError::Unread) => Default::default(),
+        packed => packed?,
     };
     let id = built?;
-    let (sent, skipped) = packed.unwrap_or_default();
     for path in skipped {
         out(BuildLine::Note(format!("`{}` is a socket or device and was left out", path.display())));
     }

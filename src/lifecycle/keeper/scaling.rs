@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::member::Member;
 use super::{Again, Keeper};
 use crate::lifecycle::autoscaler::{Limits, TICK};
+use crate::lifecycle::gate_word::GateState;
 use crate::lifecycle::provider::Provider;
+use crate::lifecycle::wakes::Wakes;
 use crate::model::version::ScaleOn;
 
 /// How often requests at a time are counted, of a version that can have several instances.
@@ -68,18 +70,20 @@ impl<P: Provider> Keeper<P> {
         (!used.is_empty()).then(|| used.iter().sum())
     }
 
-    /// So many instances run already: the provider is asked for them.
+    /// So many instances run already: they are wanted, and the provider takes them over before it makes others.
     pub(super) fn adopt(&mut self, count: u32) {
         let floor = self.order.min().max(1);
         let count = count.min(self.order.version.replicas.max.max(floor));
         if self.order.leave.is_some() || self.closing.is_some() || !self.order.version.backend.is_ours() {
             return;
         }
+        if self.unit.gate().seen().state() == GateState::Failed {
+            // What runs by now need not be waited for.
+            self.backoff.reset();
+            self.unit.with_wakes(Wakes::begin);
+            self.unit.gate().go(GateState::Waking);
+        }
         self.unit.knock();
         self.desired = self.desired.max(count);
-        let there = self.count(|member| member.is_ready() || member.is_starting());
-        for _ in there..count {
-            self.start();
-        }
     }
 }

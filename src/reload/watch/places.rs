@@ -20,6 +20,9 @@ use super::WatchSet;
 /// As many links as Linux itself follows in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
+/// How deep folders are followed of which everything counts.
+const MAX_DEPTH: u32 = 4;
+
 /// Folders with the names in them that matter, and files; free of symlinks, so that each inode is watched under one path.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Places {
@@ -32,6 +35,8 @@ struct Names {
     listed: BTreeSet<OsString>,
     /// Any YAML file.
     yaml: bool,
+    /// Any file. Those that are there have no watch of their own, since there may be thousands.
+    all: bool,
     /// None of its YAML files is a link, nor anything else that is watched: an edit of one is an edit of that one alone.
     plain: bool,
 }
@@ -60,7 +65,23 @@ impl Places {
             let names = places.folders.entry(folder).or_default();
             (names.yaml, names.plain) = (true, plain);
         }
+        for folder in &set.wholes {
+            places.follow_all(folder, MAX_DEPTH);
+        }
         places
+    }
+
+    /// The same for everything in a folder.
+    fn follow_all(&mut self, folder: &Path, depth: u32) {
+        let Some(folder) = self.follow(folder).filter(|_| depth > 0) else { return };
+        if std::mem::replace(&mut self.folders.entry(folder.clone()).or_default().all, true) {
+            return;
+        }
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| !kind.is_file()) {
+                self.follow_all(&entry.path(), depth - 1);
+            }
+        }
     }
 
     /// Walks along `path` and notes each symlink on the way, as well as where it ends: at a file, at a folder (which it returns),
@@ -122,7 +143,9 @@ impl Places {
             return true;
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
-        self.folders.get(folder).is_some_and(|names| names.listed.contains(name) || (names.yaml && is_yaml(name)))
+        self.folders
+            .get(folder)
+            .is_some_and(|names| names.all || names.listed.contains(name) || (names.yaml && is_yaml(name)))
     }
 
     /// Whether something is watched at `path` or below it.
@@ -144,12 +167,16 @@ impl Places {
     }
 
     /// A number that differs when a file or folder was replaced or written to, as far as the inodes' times tell; `stamp` is told
-    /// what each file has added to it.
-    pub(super) fn fingerprint(&self, mut stamp: impl FnMut(&Path, u64)) -> u64 {
+    /// what each file has added to it. Files without a watch of their own are looked at only if it is to be `deep`.
+    pub(super) fn fingerprint(&self, deep: bool, mut stamp: impl FnMut(&Path, u64)) -> u64 {
         let mut hash = DefaultHasher::new();
         self.hash(&mut hash);
-        for folder in self.folders.keys() {
+        for (folder, names) in &self.folders {
             inode(folder).hash(&mut hash);
+            if deep && names.all {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                entries.fold(0_u64, |sum, entry| sum.wrapping_add(file_print(&entry.path()))).hash(&mut hash);
+            }
         }
         self.files.iter().fold(hash.finish(), |sum, file| {
             let print = file_print(file);

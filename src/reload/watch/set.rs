@@ -10,6 +10,7 @@ use std::{
 pub struct WatchSet {
     pub(super) files: BTreeSet<PathBuf>,
     pub(super) folders: BTreeSet<PathBuf>,
+    pub(super) wholes: BTreeSet<PathBuf>,
 }
 
 impl WatchSet {
@@ -30,6 +31,13 @@ impl WatchSet {
     #[must_use]
     pub fn folder(mut self, path: impl AsRef<Path>) -> Self {
         self.folders.insert(absolute(path.as_ref()));
+        self
+    }
+
+    /// With everything in this folder and in the folders in it, three deep, wherever links in it lead.
+    #[must_use]
+    pub fn all_in(mut self, path: impl AsRef<Path>) -> Self {
+        self.wholes.insert(absolute(path.as_ref()));
         self
     }
 

@@ -61,6 +61,8 @@ pub(super) enum Action {
     Kill(u64),
     Sleep,
     Knock,
+    /// So many run, says the provider.
+    Adopt(u32),
     /// The version is removed, with so much time to drain.
     Remove(Duration),
     /// It comes back, if it was removed.
@@ -189,6 +191,10 @@ impl Draft {
                 self.act(Action::Edit(next));
             }
             7 | 8 => self.act(Action::Sleep),
+            9 if self.random.chance(50) => {
+                let count = self.random.count(1, 4);
+                self.act(Action::Adopt(count));
+            }
             9 => self.act(Action::Knock),
             10 => {
                 let time = self.random.millis(0, 40_000);

@@ -118,6 +118,13 @@ impl Run {
                     unit.knock();
                 }
             }
+            Action::Adopt(count) => {
+                if let Some((generation, unit)) = &self.current {
+                    self.world.note(Event::Adopt(count));
+                    self.world.disturb(*generation);
+                    self.units.adopt(unit.name().as_str(), count);
+                }
+            }
             Action::Remove(time) => self.let_go(time),
             Action::Return => self.bring(),
             Action::Replace => {

@@ -33,6 +33,7 @@ pub(super) enum Event {
     Sleep,
     SleepAnswered(bool),
     Knock,
+    Adopt(u32),
     Remove(usize, Duration),
     Begin(usize),
     Settled,

@@ -5,11 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary, HostConfig};
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, HostConfig, NetworkCreateRequest,
+};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use futures_util::StreamExt as _;
@@ -121,6 +124,22 @@ impl Containers {
         let container = self.inspect(name).expect("a container");
         let started = container.state.and_then(|state| state.started_at).expect("a time");
         (container.id.expect("an ID"), started)
+    }
+
+    /// When a container of the test server began to listen, each time that it did, since 1970.
+    pub(crate) fn listened(&self, name: &str) -> Vec<Duration> {
+        let log = self.ask(async |client| {
+            let options = LogsOptionsBuilder::new().stdout(true).build();
+            let chunks: Vec<_> = client.logs(name, Some(options)).collect().await;
+            chunks.into_iter().flatten().map(|chunk| chunk.to_string()).collect::<String>()
+        });
+        log.lines().filter_map(|line| line.rsplit_once(" at ")?.1.parse().ok()).map(Duration::from_nanos).collect()
+    }
+
+    /// Makes a network of that name.
+    pub(crate) fn make_network(&self) {
+        let network = NetworkCreateRequest { name: self.name.clone(), ..NetworkCreateRequest::default() };
+        self.ask(async |client| drop(client.create_network(network).await.expect("a network")));
     }
 
     /// The names of all containers that begin with [`name`](Self::name), sorted.

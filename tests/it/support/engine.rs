@@ -1,6 +1,6 @@
 //! The Docker engine that tests use, and images of their own on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, PushImageOptionsBuilder, RemoveImageOptionsBuilder,
+    CreateContainerOptions, CreateImageOptionsBuilder, ListImagesOptionsBuilder, PushImageOptionsBuilder,
+    RemoveImageOptionsBuilder,
 };
 use futures_util::StreamExt;
 use tidegate::lifecycle::provider::docker::engine::Engine;
@@ -72,16 +73,22 @@ pub(crate) async fn files_of(docker: &Docker, image: &str) -> BTreeMap<String, (
 pub(crate) struct Images {
     docker: Docker,
     names: Vec<String>,
+    label: String,
 }
 
 impl Images {
     pub(crate) fn new(docker: &Docker) -> Self {
-        Self { docker: docker.clone(), names: Vec::new() }
+        Self { docker: docker.clone(), names: Vec::new(), label: unique("label") }
     }
 
     /// Has an image removed that the test makes.
     pub(crate) fn own(&mut self, name: &str) {
         self.names.push(name.to_owned());
+    }
+
+    /// A label for what a build may leave without a name: the steps before one that fails.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     /// Makes an image of a few files.
@@ -93,7 +100,12 @@ impl Images {
             header.set_mode(*mode);
             tar.append_data(&mut header, path, *content).expect("in memory");
         }
-        let body = bollard::body_full(tar.into_inner().expect("in memory").into());
+        self.import_tar(name, tag, tar.into_inner().expect("in memory"), changes).await;
+    }
+
+    /// Makes an image of a root folder's content.
+    pub(crate) async fn import_tar(&mut self, name: &str, tag: &str, tar: Vec<u8>, changes: &[&str]) {
+        let body = bollard::body_full(tar.into());
         let changes = changes.iter().map(|change| (*change).to_owned()).collect();
         let options = CreateImageOptionsBuilder::default().from_src("-").repo(name).tag(tag).changes(changes).build();
         let mut events = std::pin::pin!(self.docker.create_image(Some(options), Some(body), None));
@@ -121,12 +133,16 @@ impl Images {
 
 impl Drop for Images {
     fn drop(&mut self) {
-        let names = std::mem::take(&mut self.names);
+        let (mut names, label) = (std::mem::take(&mut self.names), std::mem::take(&mut self.label));
         // A runtime of its own: the test's may be ending. The engine's connections belong to the other, so a new one is made.
         let removing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let Ok(docker) = Engine::new(None).client().await else { return };
+                let filters = HashMap::from([("label", vec![label.as_str()])]);
+                let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+                let unnamed = docker.list_images(Some(options)).await.unwrap_or_default();
+                names.splice(0..0, unnamed.into_iter().map(|image| image.id));
                 for name in names {
                     let options = RemoveImageOptionsBuilder::default().force(true).build();
                     drop(docker.remove_image(&name, Some(options), None).await);

@@ -1,12 +1,15 @@
 //! Builders that tests read as sentences: a [`site::Site`] is the real binary with real files, a [`backend::Backend`] is a real
 //! socket that does what the test says, a [`raw::Raw`] speaks bytes.
 
+pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod front;
 pub(crate) mod h2;
 pub(crate) mod ledger;
+pub(crate) mod local_base;
+pub(crate) mod pebble;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -32,6 +32,18 @@ pub(crate) struct SiteBuilder {
 }
 
 impl Site {
+    /// With HTTPS as well.
+    pub(crate) fn with_https() -> SiteBuilder {
+        Self::with_https_at(SocketAddr::from(([127, 0, 0, 2], 0)))
+    }
+
+    /// With HTTPS at a place of its own.
+    pub(crate) fn with_https_at(address: SocketAddr) -> SiteBuilder {
+        let mut site = Self::new();
+        site.root = format!("listen: {{http: 127.0.0.1:0, https: \"{address}\"}}\nthreads: 2\n");
+        site
+    }
+
     /// With tidegate.yaml listening on a port that the system picks.
     #[expect(clippy::new_ret_no_self, reason = "a site is built before it runs")]
     pub(crate) fn new() -> SiteBuilder {
@@ -118,6 +130,13 @@ impl Site {
         let status = self.status();
         let urls = status["listen"].as_array().expect("a list").iter();
         urls.map(|url| url.as_str().expect("a URL").to_owned()).collect()
+    }
+
+    /// Where it listens for HTTPS.
+    pub(crate) fn https(&self) -> SocketAddr {
+        let urls = self.listen();
+        let https = urls.iter().find_map(|url| url.strip_prefix("https://"));
+        https.expect("an https listener").parse().expect("an address")
     }
 
     /// What `tidegate explain` prints for these arguments.

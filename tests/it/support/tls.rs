@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, StreamOwned,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// A connection; the handshake is done with the first byte.
@@ -16,6 +18,46 @@ pub(crate) fn connect(address: SocketAddr, host: &str) -> std::io::Result<Stream
     let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(super::PATIENCE))?;
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// What a client with this config gets for a GET: the answer, the certificate, and whether the session was resumed.
+pub(crate) struct Got {
+    pub(crate) answer: String,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) resumed: bool,
+}
+
+/// A GET on a connection for `name`, that asks for `host`.
+pub(crate) fn get_as(
+    client: &Arc<ClientConfig>,
+    address: SocketAddr,
+    (name, host): (&str, &str),
+    path: &str,
+) -> std::io::Result<Got> {
+    let mut stream = handshake(client, address, name)?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let certificate = stream.conn.peer_certificates().expect("a certificate")[0].to_vec();
+    let resumed = stream.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Got { answer, certificate, resumed })
+}
+
+/// A connection whose handshake is done, as far as the client can tell.
+pub(crate) fn handshake(
+    client: &Arc<ClientConfig>,
+    address: SocketAddr,
+    name: &str,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let mut connection = ClientConnection::new(Arc::clone(client), name).expect("a connection");
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(super::PATIENCE))?;
+    stream.set_nodelay(true)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
     Ok(StreamOwned::new(connection, stream))
 }
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 
 class Hello(BaseHTTPRequestHandler):
@@ -22,12 +23,19 @@ class Hello(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def server_bind(self):
+        # HTTPServer would look up this host's name, and start only when the DNS has answered or given up.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "hello", self.server_address[1]
+
+
 def main():
     port = int(os.environ.get("PORT", "80"))
     # PID 1 of a container gets no signal that it has not asked for. tidegate sends this one when no request is on its way, so there
     # is nothing to wait for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = ThreadingHTTPServer(("", port), Hello)
+    server = Server(("", port), Hello)
     print(f"listening on port {port}")
     server.serve_forever()
 

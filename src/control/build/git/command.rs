@@ -180,10 +180,10 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(leader) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            if let Err(error) = killpg(Pid::from_raw(leader), Signal::SIGKILL) {
-                tracing::debug!(%error, "git could not be killed");
-            }
+        if let Some(leader) = self.0.and_then(|id| i32::try_from(id).ok())
+            && let Err(error) = killpg(Pid::from_raw(leader), Signal::SIGKILL)
+        {
+            tracing::debug!(%error, "git could not be killed");
         }
     }
 }

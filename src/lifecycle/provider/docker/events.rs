@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerSummary, EventMessage};
+use bollard::models::{ContainerSummary, EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::StreamExt as _;
 use tokio::select;
@@ -20,7 +20,8 @@ use super::shared::Shared;
 use super::{EngineState, Present, found, labels};
 
 /// What is told of a container: all that changes what it does, or says why.
-const ACTIONS: [&str; 9] = ["create", "start", "kill", "die", "oom", "destroy", "pause", "unpause", "rename"];
+const ACTIONS: [&str; 10] =
+    ["create", "start", "kill", "die", "oom", "destroy", "pause", "unpause", "rename", "connect"];
 /// The first wait before the engine is tried again, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// The second list follows so soon: the first may be older than the stream's beginning.
@@ -37,6 +38,7 @@ impl Shared {
     }
 
     fn reached(&self) {
+        self.was_reached.set(true);
         if !matches!(&*self.state.borrow(), EngineState::Reachable) {
             tracing::info!(engine = self.engine.host(), "connected to the Docker engine");
             self.state.send_replace(EngineState::Reachable);
@@ -85,6 +87,13 @@ impl Shared {
     }
 
     fn take(&self, event: &EventMessage) {
+        if event.typ == Some(EventMessageTypeEnum::NETWORK) {
+            let attributes = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref());
+            if let Some(id) = attributes.and_then(|attributes| attributes.get("container")) {
+                self.happened(id);
+            }
+            return;
+        }
         let Some(id) = event.actor.as_ref().and_then(|actor| actor.id.as_deref()) else { return };
         self.inventory.borrow_mut().apply(event);
         match event.action.as_deref() {
@@ -124,7 +133,8 @@ async fn follow(shared: Rc<Shared>) {
 /// From one connection to its end.
 async fn session(shared: &Shared) -> Result<std::convert::Infallible, EngineError> {
     let client = shared.engine.negotiate().await?;
-    let filters: HashMap<&str, Vec<&str>> = [("type", vec!["container"]), ("event", ACTIONS.to_vec())].into();
+    let filters: HashMap<&str, Vec<&str>> =
+        [("type", vec!["container", "network"]), ("event", ACTIONS.to_vec())].into();
     let mut events = pin!(client.events(Some(EventsOptionsBuilder::new().filters(&filters).build())));
     let mut listing = pin!(list(&client));
     let mut is_listing = true;

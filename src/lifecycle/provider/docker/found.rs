@@ -29,7 +29,7 @@ pub(super) async fn bring_up(
     version: &Version,
     spec: &FoundSpec,
 ) -> Result<DockerInstance, DockerError> {
-    shared.synced().await.map_err(DockerError::Away)?;
+    shared.synced(version.start.timeout).await.map_err(DockerError::Away)?;
     let client = shared.engine.client().await?;
     let all = events::list(&client).await.map_err(|error| shared.engine.error(error))?;
     let meant = meant(&spec.which, &all);

@@ -94,7 +94,7 @@ fn connector(folder: &Path) -> Result<TlsConnector, HostError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?
         .with_root_certificates(roots)
-        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
+        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair.certificate.pair)));
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

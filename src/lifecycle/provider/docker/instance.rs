@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 };
 use futures_util::future::{join_all, select_all};
 use tokio::select;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -21,7 +21,7 @@ use super::engine_error::EngineError;
 use super::error::DockerError;
 use super::inventory::Condition;
 use super::shared::{Claim, Shared};
-use super::start::Origin;
+use super::start::{Brought, Origin};
 use super::usage::Meter;
 use super::{address, listening, logs};
 use crate::lifecycle::probe::{self, NotReady};
@@ -29,7 +29,7 @@ use crate::lifecycle::provider::End;
 use crate::lifecycle::provider::error::StartError;
 use crate::lifecycle::provider::exit::ExitReport;
 use crate::model::name::VersionName;
-use crate::model::version::{Endpoint, Readiness, ScaleOn, Start, Stop, StopSignal, Version};
+use crate::model::version::{ContainerSpec, Endpoint, Readiness, ScaleOn, Start, Stop, StopSignal, Version};
 
 /// How long the engine may take to stop a container, beyond its grace.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ pub(super) struct Part {
     port: u16,
     /// `None` where it had ended before it could be asked for.
     way: Option<Way>,
-    /// Which run of it is this instance's.
+    /// Which run of it is this instance's; empty where the engine has not said yet.
     run: Box<str>,
     /// When the run before it ended; empty where that is not known.
     after: Box<str>,
@@ -69,6 +69,8 @@ pub(super) struct Part {
     is_stale: bool,
     memory: Option<u64>,
     cpu: Option<u32>,
+    /// The engine's word on its start, where that was not waited for.
+    launch: Option<oneshot::Receiver<Brought>>,
 }
 
 impl Part {
@@ -81,12 +83,59 @@ impl Part {
             port,
             way: None,
             run: container.state.run.clone(),
-            // Where it has ended already, so has this run.
-            after: if container.state.running { container.state.ended.clone() } else { Box::default() },
+            after: after(container),
             is_stale: !container.state.running,
             memory: container.memory(),
             cpu: container.cpu(),
+            launch: None,
         }
+    }
+
+    /// One whose program runs, as can be seen, while the engine is still busy with its start.
+    pub(super) fn early(
+        shared: &Shared,
+        claim: Claim,
+        name: &str,
+        way: Way,
+        spec: &ContainerSpec,
+        launch: oneshot::Receiver<Brought>,
+    ) -> Self {
+        Self {
+            happened: shared.watch(&claim.id),
+            claim,
+            name: name.into(),
+            origin: Origin::Started,
+            port: way.address.port(),
+            way: Some(way),
+            run: Box::default(),
+            after: Box::default(),
+            is_stale: false,
+            memory: spec.memory,
+            cpu: spec.cpu,
+            launch: Some(launch),
+        }
+    }
+
+    /// Waits for the engine's word on its start. Can be cancelled and called again.
+    async fn settle(&mut self, shared: &Shared) -> Result<(), DockerError> {
+        let Some(launch) = &mut self.launch else { return Ok(()) };
+        // Without a word, the runtime is ending.
+        let Ok(brought) = launch.await else { return std::future::pending().await };
+        self.launch = None;
+        let brought = match brought {
+            // It may well run, and is looked at once the engine is back.
+            Err(DockerError::Engine(error)) if error.is_away() => {
+                self.is_stale = true;
+                return Ok(());
+            }
+            brought => brought?,
+        };
+        let Some((_, container)) = brought else { return Err(DockerError::Removed { name: self.name.to_string() }) };
+        self.run = container.state.run.clone();
+        self.after = after(&container);
+        self.is_stale = !container.state.running;
+        self.way = address::way(&container, self.port, &shared.settings).ok().or(self.way);
+        Ok(())
     }
 
     /// The same with the way to it, or why there is none. One that has ended already needs none.
@@ -145,18 +194,41 @@ impl DockerInstance {
     pub async fn ready(&mut self, start: &Start) -> Result<(), StartError> {
         let deadline = self.started + start.timeout;
         for index in 0..self.parts.len() {
-            let Some(way) = self.parts[index].way else {
-                return Err(StartError::Exited { report: self.ended().await });
-            };
-            let probed = select! {
-                biased;
-                report = self.ended() => return Err(StartError::Exited { report }),
-                probed = reach(way, &start.ready, deadline) => probed,
-            };
-            match probed {
-                Ok(probes) => debug!(version = %self.version, address = %way.address, probes, "ready"),
-                Err(last) => return Err(self.not_ready(index, start, last).await),
+            loop {
+                let Some(way) = self.parts[index].way else {
+                    return Err(StartError::Exited { report: self.ended().await });
+                };
+                let probed = select! {
+                    biased;
+                    news = self.news() => {
+                        news?;
+                        // Once more with what is known now; a probe costs nothing.
+                        continue;
+                    }
+                    probed = reach(way, &start.ready, deadline) => probed,
+                };
+                match probed {
+                    Ok(probes) => debug!(version = %self.version, address = %way.address, probes, "ready"),
+                    Err(last) => return Err(self.not_ready(index, start, last).await),
+                }
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// Waits for the engine's word on its start, once, then for its end, which is an error. Can be cancelled and called again.
+    async fn news(&mut self) -> Result<(), StartError> {
+        if self.parts.iter().any(|part| part.launch.is_some()) {
+            return Ok(self.settle().await?);
+        }
+        Err(StartError::Exited { report: self.ended().await })
+    }
+
+    /// Waits for the engine's word on the start of all of them. Can be cancelled and called again.
+    async fn settle(&mut self) -> Result<(), DockerError> {
+        for part in &mut self.parts {
+            part.settle(&self.shared).await?;
         }
         Ok(())
     }
@@ -210,6 +282,12 @@ impl DockerInstance {
             if let Some(report) = &self.exit {
                 return report.clone();
             }
+            if let Err(error) = self.settle().await {
+                let cause = Some(error.to_string());
+                let report =
+                    ExitReport { code: None, killed: false, stop_failed: false, cause, last_lines: Vec::new() };
+                return self.exit.insert(report).clone();
+            }
             if let Some(index) = self.parts.iter().position(|part| part.is_stale) {
                 match self.look(index).await {
                     Ok(()) => {}
@@ -252,7 +330,8 @@ impl DockerInstance {
             }
             Err(error) => return Err(error),
         };
-        if state.running && state.run == part.run {
+        if state.running && (state.run == part.run || part.run.is_empty()) {
+            part.run = state.run;
             if state.paused && !self.is_paused {
                 warn!(version = %self.version, container = %part.name, "it was paused by hand while it is needed; unpausing it");
                 let client = engine.client().await?;
@@ -300,6 +379,7 @@ impl DockerInstance {
     /// # Errors
     /// When the engine does not.
     pub async fn pause(&mut self) -> Result<(), StartError> {
+        self.settle().await?;
         self.is_paused = true;
         let client = self.client().await?;
         for part in &self.parts {
@@ -346,6 +426,9 @@ impl DockerInstance {
     /// Ends it: unpaused where it was paused, then its signal, then KILL after the grace; the log says when that was needed. A container
     /// of somebody else's is never removed, and one of ours with [`End::Removal`] alone.
     pub async fn stop(mut self, stop: &Stop, end: End) -> ExitReport {
+        if let Err(error) = self.settle().await {
+            debug!(version = %self.version, %error, "it is stopped before it was started");
+        }
         if end == End::Handover || (self.is_found && end == End::Removal) {
             if self.is_paused && end == End::Removal {
                 self.leave_unpaused().await;
@@ -470,7 +553,9 @@ impl DockerInstance {
         let mut options = StopContainerOptionsBuilder::new().t(seconds(stop.grace));
         if let Some(signal) = create::signal(stop.signal) {
             let version = client.client_version();
-            if (version.major_version, version.minor_version) >= (1, 42) {
+            // The engine counts in whole seconds.
+            let is_whole = stop.grace.subsec_nanos() == 0;
+            if is_whole && (version.major_version, version.minor_version) >= (1, 42) {
                 options = options.signal(signal);
             } else if !self.is_found {
                 // Older engines know the container's own signal alone, which is that of its making.
@@ -500,6 +585,11 @@ impl DockerInstance {
         // Who has not ended by then is killed.
         drop(timeout(limit, ended).await);
     }
+}
+
+/// When the run before this one ended. Where this one has ended already, that is not known any more.
+fn after(container: &Container) -> Box<str> {
+    if container.state.running { container.state.ended.clone() } else { Box::default() }
 }
 
 /// Probes until the way leads to who answers.

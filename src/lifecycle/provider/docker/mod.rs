@@ -7,6 +7,7 @@ mod address;
 mod container;
 mod create;
 pub mod credentials;
+mod early;
 pub mod engine;
 pub mod engine_error;
 pub mod error;

@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::engine_error::EngineError;
@@ -13,6 +15,9 @@ use super::inventory::{Inventory, Known};
 use super::{EngineState, Present};
 use crate::model::settings::Docker;
 use crate::model::version::Found;
+
+/// How long an engine that was there may take to come back, as one that is restarted does.
+const RESTART: Duration = Duration::from_secs(10);
 
 /// What the engine has told that may end a container.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,6 +51,8 @@ pub(super) struct Shared {
     /// Called when somebody does not want to wait for the next try to reach the engine.
     pub(super) hurry: Notify,
     pub(super) is_followed: Cell<bool>,
+    /// It has been reached once.
+    pub(super) was_reached: Cell<bool>,
     /// Starts that nobody waits for any more and that are being undone, by version.
     undoing: RefCell<HashMap<Box<str>, Vec<watch::Receiver<()>>>>,
 }
@@ -67,13 +74,17 @@ impl Shared {
             present: watch::Sender::new(Arc::default()),
             hurry: Notify::new(),
             is_followed: Cell::new(false),
+            was_reached: Cell::new(false),
             undoing: RefCell::default(),
         }
     }
 
-    /// Waits until the inventory is what the engine says; an error says why the engine cannot be reached now.
-    pub(super) async fn synced(self: &Rc<Self>) -> Result<(), Arc<EngineError>> {
+    /// Waits until the inventory is what the engine says; an error says why the engine cannot be reached. One that could be reached before
+    /// has a while to come back, at most `patience`: it may be restarting.
+    pub(super) async fn synced(self: &Rc<Self>, patience: Duration) -> Result<(), Arc<EngineError>> {
         self.follow();
+        let patience = if self.was_reached.get() { patience.min(RESTART) } else { Duration::ZERO };
+        let deadline = Instant::now() + patience;
         let mut state = self.state.subscribe();
         if matches!(*state.borrow_and_update(), EngineState::Away { .. }) {
             self.hurry.notify_one();
@@ -81,12 +92,15 @@ impl Shared {
             drop(state.changed().await);
         }
         loop {
-            match &*state.borrow_and_update() {
+            let away = match &*state.borrow_and_update() {
                 EngineState::Reachable => return Ok(()),
-                EngineState::Away { error } => return Err(Arc::clone(error)),
-                EngineState::Unused => {}
+                EngineState::Away { error } => Some(Arc::clone(error)),
+                EngineState::Unused => None,
+            };
+            match away {
+                Some(error) if Instant::now() >= deadline => return Err(error),
+                _ => drop(state.changed().await),
             }
-            drop(state.changed().await);
         }
     }
 

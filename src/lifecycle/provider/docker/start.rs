@@ -5,6 +5,8 @@ use std::rc::Rc;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use ipnet::IpNet;
+use tokio::select;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::container::Container;
@@ -14,11 +16,11 @@ use super::error::DockerError;
 use super::instance::{DockerInstance, Part};
 use super::inventory::{Condition, Known};
 use super::shared::{Claim, Shared};
-use super::{address, labels, pull};
+use super::{address, early, labels, pull};
 use crate::model::settings::Reach;
 use crate::model::version::{ContainerSpec, Version};
 
-/// A container that goes away between the look and the start is no reason to try for ever.
+/// Containers that come and go between the look and the start are no reason to try for ever.
 const MOST_TRIES: u32 = 10;
 
 /// One start of one version.
@@ -44,19 +46,25 @@ impl Bringing {
     pub(super) async fn up(&self) -> Result<DockerInstance, DockerError> {
         let shared = &self.shared;
         let hash = labels::spec(&self.spec);
-        shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash);
-        shared.synced().await.map_err(DockerError::Away)?;
+        shared.expected.borrow_mut().insert(self.version.name.as_str().into(), hash.clone());
+        shared.synced(self.version.start.timeout).await.map_err(DockerError::Away)?;
         for _ in 0..MOST_TRIES {
-            let Some((claim, known)) = shared.claim_next(self.version.name.as_str()) else {
-                return self.create().await;
+            let instance = match shared.claim_next(self.version.name.as_str()) {
+                Some((claim, known)) => {
+                    let is_as_written = known.spec.as_deref() == Some(&*hash);
+                    let launched = self.launch(claim, &known, is_as_written, false).await?;
+                    if launched.is_none() {
+                        shared.inventory.borrow_mut().remove(&known.id);
+                    }
+                    launched
+                }
+                None => self.create().await?,
             };
-            if let Some((origin, container)) = bring(shared, &known.name, &known.id, known.condition).await? {
-                return self.instance(claim, origin, container);
+            if let Some(instance) = instance {
+                return Ok(instance);
             }
-            // It is gone.
-            shared.inventory.borrow_mut().remove(&known.id);
         }
-        self.create().await
+        Err(DockerError::Removed { name: self.version.name.to_string() })
     }
 
     fn instance(&self, claim: Claim, origin: Origin, container: Container) -> Result<DockerInstance, DockerError> {
@@ -75,8 +83,8 @@ impl Bringing {
         }
     }
 
-    /// Makes a new one, and starts it.
-    async fn create(&self) -> Result<DockerInstance, DockerError> {
+    /// Makes a new one, and starts it; nothing where it is gone, or there was one after all that had not been told of.
+    async fn create(&self) -> Result<Option<DockerInstance>, DockerError> {
         let shared = &self.shared;
         let publish = self.network().await?;
         let body = self.body(publish).await?;
@@ -88,29 +96,68 @@ impl Bringing {
         let made = client.create_container(Some(options), body).await.map_err(|error| shared.engine.error(error));
         let id = match made {
             Ok(made) => made.id,
-            Err(error) if error.status() == Some(409) => return Err(self.name_taken(&name.name, error).await),
+            Err(error) if error.status() == Some(409) => {
+                return self.look_at_name(&name.name, error).await.map(|()| None);
+            }
             Err(source) => return Err(DockerError::CannotStart { name: name.name.clone(), source }),
         };
         let claim = shared.claim(&id);
-        shared.inventory.borrow_mut().put(Known {
+        let known = Known {
             id: id.as_str().into(),
             name: name.name.as_str().into(),
             version: self.version.name.as_str().into(),
             spec: made_from,
             condition: Condition::Still,
-        });
+        };
+        shared.inventory.borrow_mut().put(known.clone());
         tracing::info!(version = %self.version.name, container = %name.name, "a container is made");
-        let brought = bring(shared, &name.name, &id, Condition::Still).await;
-        match brought {
-            Ok(Some((origin, container))) => self.instance(claim, origin, container),
-            Ok(None) => Err(DockerError::Removed { name: name.name.clone() }),
-            Err(error) => {
-                // It never ran, so that nothing in it is of use to anybody.
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-                if let Err(error) = client.remove_container(&id, Some(options)).await {
-                    tracing::debug!(container = %name.name, %error, "cannot remove what could not be started");
+        let is_as_written = known.spec.as_deref() == Some(&*labels::spec(&self.spec));
+        self.launch(claim, &known, is_as_written, true).await
+    }
+
+    /// Has the engine run a container; `None` where it is gone. Does not wait for the engine's word where the container's program can be
+    /// seen to run before. One that is new and cannot be started is removed.
+    async fn launch(
+        &self,
+        claim: Claim,
+        known: &Known,
+        is_as_written: bool,
+        is_new: bool,
+    ) -> Result<Option<DockerInstance>, DockerError> {
+        let happened = self.shared.watch(&known.id);
+        let (to, mut from) = oneshot::channel();
+        let (shared, known) = (Rc::clone(&self.shared), known.clone());
+        let early = {
+            let (shared, known) = (Rc::clone(&shared), known.clone());
+            async move {
+                if known.condition != Condition::Still || !is_as_written {
+                    return std::future::pending().await;
                 }
-                Err(error)
+                early::way(&shared, &known.id, self.spec.port, happened).await
+            }
+        };
+        let name = known.name.clone();
+        tokio::task::spawn_local(async move {
+            let brought = bring(&shared, &known.name, &known.id, known.condition).await;
+            if is_new && brought.is_err() {
+                remove_unstarted(&shared, &known).await;
+            }
+            // Who has dropped the instance does not want to know.
+            drop(to.send(brought));
+        });
+        select! {
+            biased;
+            brought = &mut from => match brought {
+                Ok(Ok(Some((origin, container)))) => self.instance(claim, origin, container).map(Some),
+                Ok(Ok(None)) => Ok(None),
+                Ok(Err(error)) => Err(error),
+                // The task ends with the runtime alone.
+                Err(_) => std::future::pending().await,
+            },
+            way = early => {
+                tracing::debug!(version = %self.version.name, container = %name, address = %way.address, "its program runs");
+                let part = Part::early(&self.shared, claim, &name, way, &self.spec, from);
+                Ok(Some(DockerInstance::new(&self.shared, &self.version, vec![part], false)))
             }
         }
     }
@@ -175,31 +222,50 @@ impl Bringing {
         Ok(plan.of_spec(&self.spec, &image))
     }
 
-    /// The error for a name that somebody has.
-    async fn name_taken(&self, name: &str, error: EngineError) -> DockerError {
-        let Ok(other) = Container::look(&self.shared.engine, name).await else { return error.into() };
+    /// Looks at who has a name: one of this version is taken note of, any other is an error.
+    async fn look_at_name(&self, name: &str, error: EngineError) -> Result<(), DockerError> {
+        let Ok(other) = Container::look(&self.shared.engine, name).await else { return Err(error.into()) };
         let label = |name| other.labels.get(name).map(String::as_str);
         let image = other.answer.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
         let whose = match (label(labels::OWNER), label("com.docker.compose.project")) {
             (Some(owner), _) if *owner == *self.shared.owner => {
                 let version = label(labels::VERSION).unwrap_or_default();
+                if version == self.version.name.as_str() {
+                    self.shared.inventory.borrow_mut().put(Known {
+                        id: other.id.clone(),
+                        name: name.into(),
+                        version: version.into(),
+                        spec: label(labels::SPEC).map(Into::into),
+                        // Whoever takes it looks again.
+                        condition: Condition::Running,
+                    });
+                    return Ok(());
+                }
                 format!("it was made for `{version}` and renamed since")
             }
             (Some(owner), _) => format!("it belongs to the tidegate of {owner}"),
             (None, Some(project)) => format!("Compose's project `{project}`, image {image}"),
             (None, None) => format!("image {image}"),
         };
-        DockerError::NameTaken { name: name.to_owned(), whose }
+        Err(DockerError::NameTaken { name: name.to_owned(), whose })
     }
 }
 
+/// Removes a container that never ran, so that nothing in it is of use to anybody.
+async fn remove_unstarted(shared: &Shared, known: &Known) {
+    let Ok(client) = shared.engine.client().await else { return };
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    if let Err(error) = client.remove_container(&known.id, Some(options)).await {
+        tracing::debug!(container = %known.name, %error, "cannot remove what could not be started");
+    }
+    shared.inventory.borrow_mut().remove(&known.id);
+}
+
+/// What came of the engine's start of a container; nothing where it is gone.
+pub(super) type Brought = Result<Option<(Origin, Container)>, DockerError>;
+
 /// Has a container run, whatever it does now; nothing where it is gone. `condition` is what it is thought to do.
-pub(super) async fn bring(
-    shared: &Shared,
-    name: &str,
-    id: &str,
-    condition: Condition,
-) -> Result<Option<(Origin, Container)>, DockerError> {
+pub(super) async fn bring(shared: &Shared, name: &str, id: &str, condition: Condition) -> Brought {
     let engine = &shared.engine;
     let client = engine.client().await?;
     let began = Instant::now();
@@ -219,7 +285,7 @@ pub(super) async fn bring(
     let started = client.start_container(id, None).await.map_err(|error| engine.error(error));
     let origin = match started {
         Ok(()) => Origin::Started,
-        Err(error) if error.is_not_found() && is_gone(&error) => return Ok(None),
+        Err(error) if is_gone(&error) => return Ok(None),
         Err(error) if is_paused(&error) => {
             let unpaused = client.unpause_container(id).await.map_err(|error| engine.error(error));
             unpaused.map_err(|source| DockerError::CannotStart { name: name.to_owned(), source })?;
@@ -237,9 +303,11 @@ pub(super) async fn bring(
     Ok(Some((origin, container)))
 }
 
-/// Whether it is the container that was not found, and not its network or a program in it.
+/// Whether the container is not there, or will not be in a moment. A network or a program may be what is not found too.
 fn is_gone(error: &EngineError) -> bool {
-    matches!(error, EngineError::Refused { message, .. } if message.to_ascii_lowercase().contains("no such container"))
+    let EngineError::Refused { message, .. } = error else { return false };
+    let message = message.to_ascii_lowercase();
+    message.contains("no such container") || message.contains("marked for removal")
 }
 
 /// Whether a start was refused because the container is paused.

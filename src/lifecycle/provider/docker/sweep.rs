@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
@@ -18,7 +19,7 @@ pub(super) async fn remove_unwanted(
     held: &HashSet<Box<str>>,
 ) -> Result<(), Arc<EngineError>> {
     if shared.is_followed.get() {
-        shared.synced().await?;
+        shared.synced(Duration::ZERO).await?;
     } else {
         // Nobody has asked for a container yet, so perhaps nobody needs an engine: one look will do.
         let client = shared.engine.client().await?;
