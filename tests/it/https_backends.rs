@@ -68,7 +68,9 @@ fn https() -> std::net::SocketAddr {
 fn site(url: &str, more: &str) -> SiteBuilder {
     let file = format!("versions:\n  app-001: {{urls: [\"{url}\"]{more}}}\n");
     Site::new()
-        .arranged(|dir| drop(fs::copy(fixture("upstream-ca.pem"), dir.join("ca.pem")).expect("copy")))
+        .arranged(|dir| {
+            fs::copy(fixture("upstream-ca.pem"), dir.join("ca.pem")).expect("copy");
+        })
         .service("app", &file)
 }
 
