@@ -13,8 +13,8 @@ use crate::support::backend::{Backend, ok};
 use crate::support::eventually;
 use crate::support::front::{HOST, before, builder};
 use crate::support::h2::{
-    ACK, Client, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE, block, collect, get_block, request, send_all,
+    ACK, CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, collect, get_block, request, send_all,
 };
 use crate::support::site::Site;
 
@@ -519,7 +519,7 @@ fn frames_that_may_not_be_end_the_connection() {
         ("ACK of SETTINGS with a payload", FRAME_SIZE, &|frames| frames.send(SETTINGS, ACK, 0, &[0; 6])),
         ("ENABLE_PUSH of 2", 1, &|frames| frames.send(SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2])),
         ("a frame of 16 KiB and a byte", FRAME_SIZE, &|frames| frames.send(HEADERS, END_HEADERS, 1, &[0; 16385])),
-        ("CONTINUATION of nothing", 1, &|frames| frames.send(9, END_HEADERS, 1, &get)),
+        ("CONTINUATION of nothing", 1, &|frames| frames.send(CONTINUATION, END_HEADERS, 1, &get)),
         ("a frame between HEADERS and CONTINUATION", 1, &|frames| {
             frames.send(HEADERS, END_STREAM, 1, &get) && frames.send(PING, 0, 0, &[0; 8])
         }),
