@@ -1,6 +1,6 @@
 //! Edits of a file's YAML by machine: what people have written around them stays as it is.
 //!
-//! An edit is a splice of bytes at the places that the file's own [tree](crate::config::tree) gives. After each step the text is parsed
+//! An edit is a splice of bytes at the places that the file's own [tree] gives. After each step the text is parsed
 //! again and compared with the value expected: what comes out otherwise is refused, with the lines that a person can write instead. So
 //! comments, order, blank lines, line ends and indentation are kept, and a case that nobody has thought of changes nothing.
 
