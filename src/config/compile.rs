@@ -16,6 +16,7 @@ mod route;
 mod service;
 mod tls;
 mod traffic;
+mod transport;
 mod version;
 mod waiting;
 

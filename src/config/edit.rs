@@ -1,6 +1,6 @@
 //! Edits of a file's YAML by machine: what people have written around them stays as it is.
 //!
-//! An edit is a splice of bytes at the places that the file's own [tree](crate::config::tree) gives. After each step the text is parsed
+//! An edit is a splice of bytes at the places that the file's own [tree] gives. After each step the text is parsed
 //! again and compared with the value expected: what comes out otherwise is refused, with the lines that a person can write instead. So
 //! comments, order, blank lines, line ends and indentation are kept, and a case that nobody has thought of changes nothing.
 
@@ -263,12 +263,8 @@ fn walk<'t>(root: &'t Node, path: &[String]) -> Result<(&'t Node, Owner<'t>, usi
 /// What the file is to say after the change.
 fn expected(root: Value, path: &[String], change: &Change) -> Option<Value> {
     let mut root = root;
-    let (last, before) = match path.split_last() {
-        Some((last, before)) => (last, before),
-        None => match change {
-            Change::Set { value, .. } => return Some(value.clone()),
-            _ => return None,
-        },
+    let Some((last, before)) = path.split_last() else {
+        return if let Change::Set { value, .. } = change { Some(value.clone()) } else { None };
     };
     let mut here = &mut root;
     for key in before {

@@ -23,7 +23,10 @@ pub use service::{
     RedirectForm, RouteFile, RuleFile, ServiceFile, StickyFile, TimeoutsFile, TlsFile,
 };
 pub use value::{Bytes, BytesOrOff, CountOrOff, Time, TimeOrOff, Word};
-pub use version::{HookFile, PreviewFile, ReadyFile, ResourcesFile, SignalFile, StartFile, StopFile, VersionFile};
+pub use version::{
+    HookFile, PreviewFile, ProtocolFile, ReadyFile, ResourcesFile, SignalFile, StartFile, StopFile, UpstreamTlsFile,
+    VersionFile,
+};
 
 use crate::config::decode::Refusal;
 use crate::config::units::duration;
@@ -45,6 +48,12 @@ pub fn refusal(structure: &str, key: &str) -> Option<Refusal> {
         ("Version", "build") => {
             NotYet("build it by `tidegate deploy SERVICE --build DIR`, which writes the version with its `image`")
         }
+        ("Version" | "Service", "proxy_protocol" | "send_proxy") => {
+            NotYet("take it out for now; backends are told of the client by `X-Forwarded-For`")
+        }
+        ("Version", "socket") => NotYet("let it listen on a port, and write `urls: [\"http://127.0.0.1:3000\"]`"),
+        ("Listen", "http3" | "h3" | "quic") => NotYet("take it out for now; HTTP/2 is spoken on `https` and `http`"),
+        ("Http2", "extended_connect" | "connect_protocol" | "websocket") => NotYet(LATER),
         ("Version", "cpu") => Elsewhere("write `resources: {cpu: 0.5}`"),
         ("Version", "memory") => Elsewhere("write `resources: {memory: 256MiB}`"),
         ("Version", "ports") => {

@@ -66,7 +66,7 @@ pub fn of(services: &Path, service: &ServiceName) -> Vec<(VersionName, Building)
             let version = VersionName::parse(service, version).ok()?;
             let path = entry.path();
             let text = fs::read_to_string(&path).ok()?;
-            is_held(&path).then(|| (version, text))
+            is_held(&path).then_some((version, text))
         })
         .map(|(version, text)| {
             let unknown = Building { version: version.to_string(), what: String::new(), since: String::new() };

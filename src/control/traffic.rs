@@ -212,3 +212,64 @@ fn wrong_sum(draft: &Draft, weights: &[Option<Weight>], sum: u32) -> String {
         None => format!("{message}: add {} somewhere", percent(missing)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::home::Home;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().join("tidegate.yaml");
+        std::fs::write(&root, "{}\n").expect("write");
+        let home = Home::read(&root).expect("good");
+        (dir, home)
+    }
+
+    /// Versions with these weights, in hundredths.
+    fn draft(home: &Home, hundredths: &[u32]) -> Draft {
+        let percent = |number: &u32| f64::from(*number) / 100.0;
+        let name = |index: usize| format!("shop-{:03}", index + 1);
+        let weights: Vec<_> =
+            hundredths.iter().enumerate().map(|(at, w)| format!("{}: {}", name(at), percent(w))).collect();
+        let versions = (0..hundredths.len()).map(|at| format!("{}: {{urls: [\"http://h:1\"]}}", name(at)));
+        let versions: Vec<_> = versions.collect();
+        let text = format!("weights: {{{}}}\nversions: {{{}}}\n", weights.join(", "), versions.join(", "));
+        let shop = crate::model::name::ServiceName::new("shop").expect("a name");
+        home.understand(&shop, &text).expect("good")
+    }
+
+    #[test]
+    fn shares_are_typed_with_two_decimals() {
+        let share = |text: &str| text.parse::<Share>().map(|share| share.weight.hundredths());
+        assert_eq!((share("3=10"), share("shop-003=33.33%")), (Ok(1_000), Ok(3_333)));
+        for wrong in ["3", "=5", "3=", "3=x", "3=1.234", "3=101", "3=-1"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_others_share_the_rest_in_proportion(cuts in prop::collection::vec(0_u32..=10_000, 0..8), own in 0_u32..=10_000) {
+            let (_dir, home) = home();
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            let edges: Vec<u32> = [0].into_iter().chain(cuts).chain([10_000]).collect();
+            let mut shares: Vec<u32> = edges.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            shares.push(0);
+            let draft = draft(&home, &shares);
+            let newest = format!("shop-{:03}", shares.len());
+            let plan = Plan::with(&draft, &newest, Weight::from_hundredths(own).expect("in range")).expect("others have all");
+            let after: Vec<u32> = plan.0.iter().map(|(_, weight)| weight.hundredths()).collect();
+            prop_assert_eq!(after.iter().sum::<u32>(), 10_000);
+            prop_assert_eq!(*after.last().expect("the new one"), own);
+            for (before, after) in shares.iter().zip(&after[..after.len() - 1]) {
+                let exact = f64::from(*before) * f64::from(10_000 - own) / 10_000.0;
+                prop_assert!((f64::from(*after) - exact).abs() < 1.0, "{} became {}", before, after);
+                prop_assert!(*before > 0 || *after == 0, "who has nothing gets nothing");
+            }
+        }
+    }
+}

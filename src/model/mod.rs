@@ -22,5 +22,6 @@ pub mod settings;
 pub mod snapshot;
 pub mod sticky;
 pub mod tls;
+pub mod transport;
 pub mod version;
 pub mod weight;

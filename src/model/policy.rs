@@ -16,6 +16,10 @@ pub struct Timeouts {
     pub response_head: Option<Duration>,
     /// For the whole exchange, from the request's head to the end of the response. Off.
     pub total: Option<Duration>,
+    /// For a WebSocket without a byte either way. Off.
+    pub tunnel_idle: Option<Duration>,
+    /// For a WebSocket, from its beginning to its end. Off.
+    pub tunnel_total: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -25,6 +29,8 @@ impl Default for Timeouts {
             idle: Some(Duration::from_secs(60)),
             response_head: Some(Duration::from_secs(60)),
             total: None,
+            tunnel_idle: None,
+            tunnel_total: None,
         }
     }
 }

@@ -167,6 +167,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Default domains are `<service>.<base_domain>`; normalised.
     pub base_domain: Box<str>,
+    /// Balancers that begin each connection by saying who the client is.
+    pub proxy_protocol: Box<[IpNet]>,
     /// Proxies whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Box<[IpNet]>,
     /// Who sees private preview domains.

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::glob::Pattern;
 use super::name::VersionName;
+use super::transport::Transport;
 
 /// Where an instance listens: a host (name or address) and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -387,6 +388,8 @@ pub struct Version {
     pub name: VersionName,
     /// What makes its instances.
     pub backend: Arc<Backend>,
+    /// How they are spoken to.
+    pub transport: Transport,
     /// How they start.
     pub start: Start,
     /// How they stop.

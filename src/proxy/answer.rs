@@ -10,6 +10,9 @@ use super::error::ProxyError;
 /// Says who failed (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
 /// The answer to a request that could not be served, in the form that it accepts.
 #[must_use]
 pub fn error(error: &ProxyError, request: &HeaderMap) -> Response<ResponseBody> {
@@ -24,8 +27,7 @@ pub fn error(error: &ProxyError, request: &HeaderMap) -> Response<ResponseBody> 
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let proxy_status = format!("tidegate; error={}; fault={}", error.kind(), error.fault());
-    if let Ok(value) = HeaderValue::try_from(proxy_status) {
+    if let Ok(value) = HeaderValue::try_from(proxy_status(error)) {
         headers.insert(PROXY_STATUS, value);
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -44,6 +46,45 @@ pub fn proof(text: &str) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::full(Bytes::from(text.to_owned())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response
+}
+
+/// Whether whoever asks speaks gRPC, and so takes errors only in its own form.
+#[must_use]
+pub fn is_grpc(request: &HeaderMap) -> bool {
+    let content_type = request.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    // Not `application/grpc-web`, which is for browsers and knows no such answers.
+    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The same to who speaks gRPC: an answer that consists of trailers alone (gRPC over HTTP/2, "Responses").
+#[must_use]
+pub fn grpc_error(error: &ProxyError) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(error.grpc_status()));
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(&error.to_string())) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    if let Ok(value) = HeaderValue::try_from(proxy_status(error)) {
+        headers.insert(PROXY_STATUS, value);
+    }
+    response
+}
+
+/// As `grpc-message` has it: what is not printable ASCII, and `%` itself.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+fn proxy_status(error: &ProxyError) -> String {
+    format!("tidegate; error={}; fault={}", error.kind(), error.fault())
 }
 
 /// A redirect; `None` where the location is no header value.
@@ -129,6 +170,27 @@ mod tests {
             assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{accept}");
             assert_eq!(response.headers()[PROXY_STATUS], "tidegate; error=destination_not_found; fault=client");
         }
+    }
+
+    #[test]
+    fn who_speaks_grpc_is_told_in_trailers() {
+        for (content_type, grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("text/html", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            assert_eq!(is_grpc(&headers), grpc, "{content_type}");
+        }
+        let response = grpc_error(&ProxyError::Maintenance { message: "bis später, 100%".into(), retry_after: None });
+        assert_eq!(
+            (response.status(), &response.headers()[GRPC_STATUS]),
+            (StatusCode::OK, &"14".parse().expect("a value"))
+        );
+        assert_eq!(response.headers()[GRPC_MESSAGE], "bis sp%C3%A4ter, 100%25");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::exchange::Exchange;
 use super::headers::clean_trailers;
 use super::held::{HeldBodies, HeldBody};
 use super::phase::Phase;
-use super::upstream::{Answer, ReceiveError, Received};
+use super::upstream::{Arriving, ReceiveError, Received};
 use super::worker::Worker;
 
 /// A body that broke off, so that the other side must break off too.
@@ -395,7 +395,7 @@ enum Kind {
 #[derive(Debug)]
 pub struct Download {
     /// What comes from the backend.
-    pub answer: Answer,
+    pub answer: Arriving,
     /// Bounds the wait for the next frame.
     pub patience: Patience,
     /// Goes off when the whole takes too long.

@@ -1,4 +1,4 @@
-//! One client connection: HTTP/1.1 by hyper, deadlines by us; HTTP/2 is handed on to [`http2`].
+//! One client connection: HTTP/1.1 by hyper, deadlines by us; HTTP/2 is handed on to `http2`.
 //!
 //! hyper keeps 20 KiB and more for a connection, most of it buffers and room for a request's future. One that has been quiet for
 //! some time has no use for any of that: hyper is taken off it, and is put on it again by the next byte.

@@ -131,6 +131,12 @@ pub enum ProxyError {
     /// The backend closed before it answered.
     #[error("the service closed the connection before it answered")]
     Closed,
+    /// TLS could not be agreed upon with the backend.
+    #[error("the service does not speak TLS as it should")]
+    Tls,
+    /// The backend's certificate is not to be trusted.
+    #[error("the service's certificate is not to be trusted")]
+    Certificate,
     /// The backend's answer could not be understood, or could be read two ways.
     #[error("the service gave an answer that is not valid")]
     BadResponse,
@@ -168,6 +174,8 @@ impl ProxyError {
             Self::HeldFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "proxy_internal_error"),
             Self::Asleep { status } => (*status, Wake, "destination_unavailable"),
             Self::Connection => (StatusCode::BAD_GATEWAY, Upstream, "connection_refused"),
+            Self::Tls => (StatusCode::BAD_GATEWAY, Upstream, "tls_protocol_error"),
+            Self::Certificate => (StatusCode::BAD_GATEWAY, Upstream, "tls_certificate_error"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, Upstream, "connection_timeout"),
             Self::Closed => (StatusCode::BAD_GATEWAY, Upstream, "connection_terminated"),
             Self::BadResponse => (StatusCode::BAD_GATEWAY, Upstream, "http_protocol_error"),
@@ -192,6 +200,21 @@ impl ProxyError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.facts().2
+    }
+
+    /// The status of gRPC, from its list of codes: UNAVAILABLE where it may be tried again.
+    #[must_use]
+    pub fn grpc_status(&self) -> u16 {
+        match self {
+            Self::BodyTimeout => 1,
+            Self::ResponseTimeout | Self::TotalTimeout => 4,
+            Self::NotAllowed => 7,
+            Self::BodyTooLarge => 8,
+            Self::NoService | Self::Connect => 12,
+            Self::BadResponse | Self::Tls | Self::Certificate => 13,
+            _ if self.status().is_client_error() => 13,
+            _ => 14,
+        }
     }
 
     /// Whether it is in doubt where the next request begins, so that the connection has to end.

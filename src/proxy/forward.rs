@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,16 +13,21 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 
-use super::alarm::Elapsed;
+use super::alarm::{Alarm, Elapsed};
 use super::body::{Download, Patience, RequestBody, ResponseBody, Upload};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::forward_http2::Answered as Answered2;
 use super::headers::{Downstream, clean_response, forwarded, has_token};
 use super::outline::Outline;
 use super::phase::Phase;
+use super::tunnel::Limits;
 use super::upgrade::{self, Tunnel};
 use super::upstream::head::Head;
-use super::upstream::{Asks, Connection, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending, Turn};
+use super::upstream::http2;
+use super::upstream::{
+    Arriving, Asks, Connection, DialError, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending, Turn,
+};
 use super::waiting::{SOON, Waited, wait};
 use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
@@ -30,7 +36,7 @@ use crate::model::policy::Policy;
 use crate::model::version::Version;
 
 /// How many instances are tried where connections are refused.
-const MAX_INSTANCES: usize = 3;
+pub(super) const MAX_INSTANCES: usize = 3;
 
 /// A request waits for its turn to connect at most so many times as long as connecting may take: whoever is before it may take all
 /// of that.
@@ -82,6 +88,9 @@ pub async fn forward(
         alarm
     });
     let alarms = &call.worker.alarms;
+    if call.version.transport.http2 {
+        return Box::pin(forward_http2(&call, body, upload, total, exchange)).await;
+    }
     let sent = alarms.within(timeouts.total, call.send(body, upload, tunnel.is_some(), exchange.waited())).await;
     let Answered { lease, outgoing, head } = match sent {
         Err(Elapsed) => return Err(ProxyError::TotalTimeout),
@@ -98,10 +107,10 @@ pub async fn forward(
     exchange.answered_by(lease.instance().endpoint());
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let tunnel = tunnel.take().ok_or(ProxyError::BadResponse)?;
-        return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease).map(Some);
+        let limits = Limits { idle: timeouts.tunnel_idle, total: timeouts.tunnel_total };
+        return upgrade::switch(call.worker, tunnel, head, outgoing.into_connection(), lease, limits).map(Some);
     }
-    // Whoever speaks HTTP/2 takes them, asked for or not.
-    let trailers = call.phase.is_stream() || (call.outline.te && has_token(&call.parts.headers, &TE, "trailers"));
+    let trailers = call.takes_trailers();
     let pools = &call.worker.pools;
     let mut answer = outgoing.into_answer(&head, pools, pools.keep(call.unit.max_concurrency()));
     answer.give_back();
@@ -112,7 +121,7 @@ pub async fn forward(
     call.phase.begin_response(timeouts.idle, total.as_ref());
     exchange.holds(lease);
     let download = Download {
-        answer,
+        answer: Arriving::Http1(answer),
         patience: Patience::new(timeouts.idle, alarms),
         total,
         upload: Rc::clone(upload),
@@ -123,6 +132,85 @@ pub async fn forward(
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     Ok(Some(response))
+}
+
+/// The same, to a version that speaks HTTP/2.
+async fn forward_http2(
+    call: &Call<'_>,
+    body: &mut RequestBody,
+    upload: &Rc<Upload>,
+    total: Option<Alarm>,
+    exchange: &mut Exchange,
+) -> Result<Option<Response<ResponseBody>>, ProxyError> {
+    let (timeouts, alarms) = (&call.policy.timeouts, &call.worker.alarms);
+    let sent = alarms.within(timeouts.total, call.send_http2(body, upload, exchange.waited())).await;
+    let Answered2 { lease, outgoing, response } = match sent {
+        Err(Elapsed) => return Err(ProxyError::TotalTimeout),
+        Ok(Err(SendFailure::Gone)) => return Ok(None),
+        Ok(Err(SendFailure::Error(error))) => return Err(error),
+        Ok(Ok(answered)) => answered,
+    };
+    exchange.answered_by(lease.instance().endpoint());
+    let (mut parts, incoming) = response.into_parts();
+    if parts.status.is_informational() {
+        return Err(ProxyError::BadResponse);
+    }
+    let trailers = call.takes_trailers();
+    clean_response(&mut parts.headers, trailers);
+    call.phase.begin_response(timeouts.idle, total.as_ref());
+    exchange.holds(lease);
+    let download = Download {
+        answer: Arriving::Http2(Box::new(outgoing.into_answer(incoming))),
+        patience: Patience::new(timeouts.idle, alarms),
+        total,
+        upload: Rc::clone(upload),
+        trailers,
+        failed: None,
+    };
+    let mut response = Response::new(ResponseBody::download(download));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    Ok(Some(response))
+}
+
+/// A request on its way, until the head of its response has come.
+pub(super) trait Awaiting {
+    /// The head.
+    type Head;
+    /// Why there is none.
+    type Error;
+
+    /// Sends and waits for the head.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Head, Self::Error>>;
+
+    /// Whether the backend has all of the request that it will get.
+    fn is_sent(&self) -> bool;
+}
+
+impl Awaiting for Outgoing {
+    type Head = Head;
+    type Error = SendError;
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
+        self.poll_head(cx)
+    }
+
+    fn is_sent(&self) -> bool {
+        self.is_sent()
+    }
+}
+
+impl Awaiting for http2::Outgoing {
+    type Head = Response<h2::RecvStream>;
+    type Error = http2::SendError;
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Head, Self::Error>> {
+        self.poll_head(cx)
+    }
+
+    fn is_sent(&self) -> bool {
+        self.is_sent()
+    }
 }
 
 /// Why there is no answer.
@@ -148,6 +236,11 @@ struct Answered {
 }
 
 impl Call<'_> {
+    /// Whether the client takes trailers. Whoever speaks HTTP/2 does, asked or not.
+    fn takes_trailers(&self) -> bool {
+        self.phase.is_stream() || (self.outline.te && has_token(&self.parts.headers, &TE, "trailers"))
+    }
+
     /// Leases, connects and sends until there is a response.
     async fn send(
         &self,
@@ -178,7 +271,11 @@ impl Call<'_> {
                 lease.make_quiet();
             }
             let max_idle = if repeatable { IDLE_LIMIT } else { FRESH };
-            let pooled = if only_fresh { None } else { self.worker.pools.check_out(&lease, max_idle) };
+            let pooled = if only_fresh {
+                None
+            } else {
+                self.worker.pools.check_out(&lease, max_idle, self.version.transport.tls.as_ref())
+            };
             let connection = match pooled {
                 Some(connection) => connection,
                 // Rare as well: what every connection keeps room for is smaller without it.
@@ -241,7 +338,7 @@ impl Call<'_> {
 
     /// Whether the instance that would not have a request, of which nothing was sent, turns out to have ended; the request is then
     /// for whoever comes after it. Only what tidegate started is heard of.
-    async fn has_ended(&self, lease: Lease) -> bool {
+    pub(super) async fn has_ended(&self, lease: Lease) -> bool {
         if !self.version.backend.is_ours() {
             return false;
         }
@@ -282,7 +379,8 @@ impl Call<'_> {
         let most = limit.map(|limit| limit.saturating_mul(TURN));
         let outcome = match self.worker.alarms.within(most, pools.turn(lease, reuse)).await {
             Ok(Turn::Connect(_place)) => self.open(lease).await,
-            Ok(Turn::Reuse(connection)) => Ok(connection),
+            Ok(Turn::Reuse(connection)) if connection.speaks(self.version.transport.tls.as_ref()) => Ok(connection),
+            Ok(Turn::Reuse(_)) => self.open(lease).await,
             // No connect was tried, which says nothing of the instance.
             Err(Elapsed) => Err(ProxyError::QueueTimeout { retry_after: SOON }),
         };
@@ -294,14 +392,25 @@ impl Call<'_> {
 
     /// Connects, and takes note of what comes of it.
     async fn open(&self, lease: &Lease) -> Result<Connection, ProxyError> {
-        let (instance, limit) = (lease.instance(), self.policy.timeouts.connect);
-        let outcome = self.worker.alarms.within(limit, Connection::open(instance, lease.epoch())).await;
+        let limit = self.policy.timeouts.connect;
+        let opening = self.worker.pools.open(lease, &self.version.transport);
+        let outcome = self.worker.alarms.within(limit, opening).await;
+        self.opened(lease, outcome)
+    }
+
+    /// Takes note of what came of a connect.
+    pub(super) fn opened<C>(
+        &self,
+        lease: &Lease,
+        outcome: Result<Result<C, DialError>, Elapsed>,
+    ) -> Result<C, ProxyError> {
+        let instance = lease.instance();
         let error = match outcome {
             Ok(Ok(connection)) => {
                 instance.connect_succeeded();
                 return Ok(connection);
             }
-            Ok(Err(error)) if is_exhaustion(&error) => {
+            Ok(Err(DialError::Connect(error))) if is_exhaustion(&error) => {
                 tracing::warn!(version = %self.unit.name(), %error, "cannot connect, for want of our own resources");
                 self.worker.pools.clear();
                 return Err(ProxyError::Exhausted);
@@ -311,7 +420,12 @@ impl Call<'_> {
                     let (version, instance) = (self.unit.name(), instance.endpoint());
                     tracing::warn!(%version, %instance, %error, untold, "cannot connect");
                 }
-                ProxyError::Connection
+                match error {
+                    DialError::Connect(_) => ProxyError::Connection,
+                    DialError::Tls(_) => ProxyError::Tls,
+                    DialError::Certificate(_) => ProxyError::Certificate,
+                    DialError::NotHttp2(_) => ProxyError::BadResponse,
+                }
             }
             Err(Elapsed) => {
                 if let Some(untold) = self.worker.shared.refusals.note(instance.id()) {
@@ -328,7 +442,11 @@ impl Call<'_> {
     /// Waits for the head of the response. The time for that begins when the request is out; while it goes out, the
     /// backend only has to take some of it within every idle timeout. Where the client is waited for, the body's own
     /// deadline decides.
-    async fn response(&self, outgoing: &mut Outgoing, upload: &Upload) -> Result<Result<Head, SendError>, ProxyError> {
+    pub(super) async fn response<O: Awaiting>(
+        &self,
+        outgoing: &mut O,
+        upload: &Upload,
+    ) -> Result<Result<O::Head, O::Error>, ProxyError> {
         let timeouts = &self.policy.timeouts;
         let look = match timeouts.idle {
             Some(idle) if !upload.is_passed_on() => Some(timeouts.response_head.map_or(idle, |head| head.min(idle))),
@@ -426,6 +544,6 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 /// RFC 9110, 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+pub(super) fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }

@@ -82,13 +82,19 @@ impl Handler {
                 Err(error)
             }
         };
+        let mut failed = None;
         let mut response = outcome.unwrap_or_else(|error| {
+            failed = Some(error.status());
             exchange.failed(&error);
             if error.ends_connection() {
                 phase.expect_unread_upload();
             }
             tracing::debug!(fault = %error.fault(), kind = error.kind(), "answered an error: {error}");
-            answer::error(&error, &parts.headers)
+            if phase.is_stream() && answer::is_grpc(&parts.headers) {
+                answer::grpc_error(&error)
+            } else {
+                answer::error(&error, &parts.headers)
+            }
         });
         if let Some(timing) = exchange.waited().as_ref().and_then(|waited| waited.server_timing()) {
             response.headers_mut().append(SERVER_TIMING, timing);
@@ -98,7 +104,8 @@ impl Handler {
         if ends && !phase.is_stream() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        exchange.answered(response.status().as_u16());
+        // To who speaks gRPC, an error is said otherwise.
+        exchange.answered(failed.unwrap_or_else(|| response.status()).as_u16());
         response.body_mut().attach(exchange);
         response
     }

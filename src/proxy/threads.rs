@@ -1,7 +1,7 @@
 //! The data threads: each a runtime of its own, told what to do through one mailbox.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,11 +18,13 @@ use super::connection::{self, Client};
 use super::held::HeldBodies;
 use super::http2;
 use super::listener::{self, Accepted, Door};
+use super::proxy_protocol;
 use super::refusals::Refusals;
 use super::secured::Secured;
 use super::worker::{Stage, Worker};
 use crate::live::Published;
 use crate::model::settings::ClientLimits;
+use crate::model::snapshot::contains;
 use crate::telemetry::counters::ProxyCounters;
 use crate::tls::challenge::ACME_TLS;
 use crate::tls::resolver::Configs;
@@ -342,9 +344,24 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
             return;
         }
     };
+    let live = worker.shared.published.load();
+    let settings = &live.snapshot.settings;
+    let limits = settings.client.clone();
+    let is_told = !settings.proxy_protocol.is_empty() && contains(&settings.proxy_protocol, peer.ip().to_canonical());
+    drop(live);
+    let (stream, peer) = if is_told {
+        match Box::pin(told(&worker, stream, peer, &limits)).await {
+            Some(told) => told,
+            None => {
+                worker.counters().connections_closed.add(1);
+                return;
+            }
+        }
+    } else {
+        (stream, peer)
+    };
     let tls = door.tls;
     let client = Client { peer, tls, secured: None, listener: door };
-    let limits = worker.shared.published.load().snapshot.settings.client.clone();
     if tls {
         // A handshake is large; a connection without should not keep room for one.
         Box::pin(handshake(Rc::clone(&worker), stream, place, client, limits)).await;
@@ -353,6 +370,21 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     }
     worker.counters().connections_closed.add(1);
     drop(seat);
+}
+
+/// Hears from a balancer who the client is.
+async fn told(
+    worker: &Worker,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    limits: &ClientLimits,
+) -> Option<(TcpStream, SocketAddr)> {
+    match worker.alarms.within(Some(limits.request_head), proxy_protocol::receive(&mut stream)).await {
+        Ok(Ok(client)) => return Some((stream, client.unwrap_or(peer))),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a connection is refused"),
+        Err(_) => tracing::debug!(%peer, "a PROXY header took too long"),
+    }
+    None
 }
 
 /// The same, by TLS.

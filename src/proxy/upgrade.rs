@@ -13,7 +13,7 @@ use super::error::ProxyError;
 use super::headers::{clean_response, has_token};
 use super::listener;
 use super::outline::Outline;
-use super::tunnel;
+use super::tunnel::{self, Limits};
 use super::upstream::Connection;
 use super::upstream::head::Head;
 use super::worker::Worker;
@@ -54,6 +54,7 @@ pub fn switch(
     head: Head,
     backend: Connection,
     mut lease: Lease,
+    limits: Limits,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let mut headers = head.headers;
     if !has_token(&headers, &UPGRADE, "websocket") || !has_token(&headers, &CONNECTION, "upgrade") {
@@ -71,7 +72,7 @@ pub fn switch(
         // An open tunnel is to be drained, but only its bytes are traffic.
         lease.make_quiet();
         // Either side may break off at any time; that is how tunnels end.
-        drop(couple(&worker, &lease, client, backend).await);
+        drop(couple(&worker, &lease, client, backend, limits).await);
         worker.counters().tunnels_closed.add(1);
     });
     let mut response = Response::new(ResponseBody::empty());
@@ -81,8 +82,14 @@ pub fn switch(
 }
 
 /// Couples the two. What the backend sent right behind its 101 goes first.
-async fn couple(worker: &Worker, lease: &Lease, client: Upgraded, backend: Connection) -> io::Result<()> {
+async fn couple(
+    worker: &Worker,
+    lease: &Lease,
+    client: Upgraded,
+    backend: Connection,
+    limits: Limits,
+) -> io::Result<()> {
     let Some((backend, early)) = backend.into_tunnel() else { return Ok(()) };
-    listener::prepare(&backend)?;
-    tunnel::carry(worker, lease, TokioIo::new(client), backend, early).await
+    listener::prepare(backend.socket())?;
+    tunnel::carry(worker, lease, TokioIo::new(client), (backend, early), limits).await
 }

@@ -2,6 +2,7 @@
 
 pub mod acme;
 pub mod challenge;
+pub mod client;
 pub mod pair;
 pub mod pem;
 pub mod resolver;

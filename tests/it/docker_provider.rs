@@ -60,6 +60,7 @@ fn version(containers: &Containers, number: u32, backend: Backend) -> Version {
     Version {
         name: name(containers, number),
         backend: Arc::new(backend),
+        transport: tidegate::model::transport::Transport::default(),
         start: Start { timeout: PATIENCE, ready: Readiness::Port },
         stop: Stop::default(),
         replicas: Replicas { min: 0, max: 1 },
@@ -95,6 +96,10 @@ async fn up(provider: &DockerProvider, version: &Version) -> Result<DockerInstan
 
 /// What it answers at its endpoint with this number.
 async fn ask(instance: &DockerInstance, endpoint: usize) -> String {
+    forever(answer(instance, endpoint)).await
+}
+
+async fn answer(instance: &DockerInstance, endpoint: usize) -> String {
     let endpoint = &instance.endpoints()[endpoint];
     let mut stream = TcpStream::connect((&*endpoint.host, endpoint.port)).await.expect("it listens");
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");

@@ -13,8 +13,8 @@ use crate::support::backend::{Backend, ok};
 use crate::support::eventually;
 use crate::support::front::{HOST, before, builder};
 use crate::support::h2::{
-    ACK, Client, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE, block, collect, get_block, request, send_all,
+    ACK, CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, collect, get_block, request, send_all,
 };
 use crate::support::site::Site;
 
@@ -502,32 +502,32 @@ fn frames_that_may_not_be_end_the_connection() {
     let backend = echo();
     let site = before(&backend, "");
     let get = get_block(HOST, &[]);
-    type Wrong<'a> = &'a dyn Fn(&mut Frames);
+    type Wrong<'a> = &'a dyn Fn(&mut Frames) -> bool;
     let cases: [(&str, u32, Wrong<'_>); 17] = [
-        ("DATA on stream 0", 1, &|frames| drop(frames.send(DATA, 0, 0, b"x"))),
-        ("HEADERS on stream 0", 1, &|frames| drop(frames.send(HEADERS, END_HEADERS | END_STREAM, 0, &get))),
-        ("an even stream", 1, &|frames| drop(frames.send(HEADERS, END_HEADERS | END_STREAM, 2, &get))),
-        ("DATA on an idle stream", 1, &|frames| drop(frames.send(DATA, END_STREAM, 1, b"x"))),
-        ("RST_STREAM of an idle stream", 1, &|frames| drop(frames.send(RST_STREAM, 0, 1, &[0; 4]))),
-        ("WINDOW_UPDATE of an idle stream", 1, &|frames| drop(frames.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]))),
-        ("WINDOW_UPDATE by nothing", 1, &|frames| drop(frames.send(WINDOW_UPDATE, 0, 0, &[0; 4]))),
-        ("a window above 2^31-1", 3, &|frames| drop(frames.send(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes()))),
-        ("PING of 4 bytes", FRAME_SIZE, &|frames| drop(frames.send(PING, 0, 0, &[0; 4]))),
-        ("PING on a stream", 1, &|frames| drop(frames.send(PING, 0, 1, &[0; 8]))),
-        ("SETTINGS of 5 bytes", FRAME_SIZE, &|frames| drop(frames.send(SETTINGS, 0, 0, &[0; 5]))),
-        ("SETTINGS on a stream", 1, &|frames| drop(frames.send(SETTINGS, 0, 1, b""))),
-        ("ACK of SETTINGS with a payload", FRAME_SIZE, &|frames| drop(frames.send(SETTINGS, ACK, 0, &[0; 6]))),
-        ("ENABLE_PUSH of 2", 1, &|frames| drop(frames.send(SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]))),
-        ("a frame of 16 KiB and a byte", FRAME_SIZE, &|frames| drop(frames.send(HEADERS, END_HEADERS, 1, &[0; 16385]))),
-        ("CONTINUATION of nothing", 1, &|frames| drop(frames.send(9, END_HEADERS, 1, &get))),
+        ("DATA on stream 0", 1, &|frames| frames.send(DATA, 0, 0, b"x")),
+        ("HEADERS on stream 0", 1, &|frames| frames.send(HEADERS, END_HEADERS | END_STREAM, 0, &get)),
+        ("an even stream", 1, &|frames| frames.send(HEADERS, END_HEADERS | END_STREAM, 2, &get)),
+        ("DATA on an idle stream", 1, &|frames| frames.send(DATA, END_STREAM, 1, b"x")),
+        ("RST_STREAM of an idle stream", 1, &|frames| frames.send(RST_STREAM, 0, 1, &[0; 4])),
+        ("WINDOW_UPDATE of an idle stream", 1, &|frames| frames.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
+        ("WINDOW_UPDATE by nothing", 1, &|frames| frames.send(WINDOW_UPDATE, 0, 0, &[0; 4])),
+        ("a window above 2^31-1", 3, &|frames| frames.send(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes())),
+        ("PING of 4 bytes", FRAME_SIZE, &|frames| frames.send(PING, 0, 0, &[0; 4])),
+        ("PING on a stream", 1, &|frames| frames.send(PING, 0, 1, &[0; 8])),
+        ("SETTINGS of 5 bytes", FRAME_SIZE, &|frames| frames.send(SETTINGS, 0, 0, &[0; 5])),
+        ("SETTINGS on a stream", 1, &|frames| frames.send(SETTINGS, 0, 1, b"")),
+        ("ACK of SETTINGS with a payload", FRAME_SIZE, &|frames| frames.send(SETTINGS, ACK, 0, &[0; 6])),
+        ("ENABLE_PUSH of 2", 1, &|frames| frames.send(SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2])),
+        ("a frame of 16 KiB and a byte", FRAME_SIZE, &|frames| frames.send(HEADERS, END_HEADERS, 1, &[0; 16385])),
+        ("CONTINUATION of nothing", 1, &|frames| frames.send(CONTINUATION, END_HEADERS, 1, &get)),
         ("a frame between HEADERS and CONTINUATION", 1, &|frames| {
-            frames.send(HEADERS, END_STREAM, 1, &get);
-            frames.send(PING, 0, 0, &[0; 8]);
+            frames.send(HEADERS, END_STREAM, 1, &get) && frames.send(PING, 0, 0, &[0; 8])
         }),
     ];
     for (what, code, wrong) in cases {
         let mut frames = Frames::connect(site.http());
-        wrong(&mut frames);
+        // It may have been cut off in the middle of it.
+        let _sent = wrong(&mut frames);
         match frames.refusal() {
             // The h2 crate does not tell some wrong sizes from other mistakes.
             Some((GOAWAY, got)) => assert!(got == code || (code == FRAME_SIZE && got == 1), "{what}: {got}"),

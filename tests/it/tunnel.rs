@@ -295,3 +295,30 @@ fn over_tls_the_close_frame_and_the_end_arrive_too() {
     assert_eq!(soon(&got), going_away());
     ends(&mut site, began);
 }
+
+#[test]
+fn one_that_is_silent_or_old_is_ended_like_in_a_drain() {
+    let (backend, got) = echo();
+    let site = before(&backend, "timeouts: {tunnel_idle: 700ms, tunnel_total: 3s}");
+    let mut busy = open(site.http(), HOST, "/");
+    let (silent, began) = (open(site.http(), HOST, "/"), Instant::now());
+    while began.elapsed() < Duration::from_millis(1500) {
+        echoes(&mut busy, "hello");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    takes_leave(silent);
+    while began.elapsed() < Duration::from_millis(2500) {
+        echoes(&mut busy, "hello");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let left = loop {
+        busy.send(frame(TEXT, b"x"));
+        match read(&mut busy).expect("a frame") {
+            (CLOSE, payload) => break payload,
+            _ => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    assert_eq!(left, going_away().1);
+    assert!(began.elapsed() >= Duration::from_millis(2900), "{:?}", began.elapsed());
+    assert!(got.iter().take(3).count() == 3);
+}

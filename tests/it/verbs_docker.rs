@@ -26,7 +26,7 @@ fn a_container_is_deployed_moved_to_logged_and_deleted() {
     let Some(containers) = Containers::new() else { return };
     let site = Site::new().start();
     let (service, image) = (containers.name(), containers.image());
-    let said = good(&site, &["deploy", service, "--image", &image, "--port", "8080", "--memory", "64MiB"]);
+    let said = good(&site, &["deploy", service, "--image", &image, "--port", "8080", "--env", "LOG=one|two"]);
     assert!(said.contains(&format!("{} is up, after", containers.version(1))), "{said}");
     let file = fs::read_to_string(site.service(service)).expect("text");
     assert!(file.contains(&format!("image: {image}@sha256:")), "pinned: {file}");
@@ -38,11 +38,12 @@ fn a_container_is_deployed_moved_to_logged_and_deleted() {
     assert!(shown[1]["created"].as_str().expect("a time").starts_with("20"), "{shown}");
     assert!(shown[1]["instances"][0]["address"].as_str().expect("an address").ends_with(":8080"), "{shown}");
 
-    // A port on which nobody listens.
-    let (code, said) = say(&site, &["deploy", service, "--image", &image, "--port", "8081", "--traffic", "50"]);
-    assert!(code == Some(1) && said.contains("did not come up") && said.contains("port"), "{said}");
+    let (code, said) =
+        say(&site, &["deploy", service, "--image", &image, "--env", "LISTEN=nowhere", "--traffic", "50"]);
+    assert!(code == Some(1) && said.contains("did not come up") && said.contains("exit code"), "{said}");
     assert_eq!(site.version(&containers.version(2))["weight"], 100.0);
-    good(&site, &["logs", &containers.version(2), "--tail", "5"]);
+    let logged = good(&site, &["logs", &containers.version(1), "--tail", "5"]);
+    assert!(logged.contains("one\ntwo\n"), "{logged}");
     for number in [1, 3] {
         good(&site, &["delete", &containers.version(number)]);
     }

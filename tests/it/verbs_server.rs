@@ -6,9 +6,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::support::backend::Fleet;
+use crate::support::eventually;
 use crate::support::process::{Said, command, is_alive};
 use crate::support::site::{Site, tidegate};
-use crate::support::{eventually, process};
 
 const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
@@ -119,7 +119,7 @@ fn an_edit_that_the_server_holds_back_says_so() {
 
 #[test]
 fn a_service_and_its_processes_go_with_its_file() {
-    let yaml = format!("versions: {{shop-001: {{command: {}, keep: true}}}}\n", process::command());
+    let yaml = format!("versions: {{shop-001: {{command: {}, keep: true}}}}\n", command());
     let site = Site::new().service("shop", &yaml).start();
     let said = Said::parse(&answers(&site));
     good(&site, &["service", "delete", "shop", "--force"]);

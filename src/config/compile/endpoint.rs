@@ -27,28 +27,39 @@ impl Check {
     }
 }
 
-/// `http://HOST:PORT`; 80 without a port. Errors are a message and its cure.
+/// `http://HOST:PORT`, or `https`; 80 or 443 without a port. Errors are a message and its cure.
 fn endpoint(url: &str) -> Result<Endpoint, (String, String)> {
     let form = "write `http://HOST:PORT`, like `http://127.0.0.1:3000`";
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err((format!("`{url}` is not a URL"), format!("write `http://{url}`").replace("http:////", "http://")));
     };
-    if scheme.eq_ignore_ascii_case("https") {
-        return Err(("`https` to backends is not supported yet".to_owned(), form.to_owned()));
+    let https = scheme.eq_ignore_ascii_case("https");
+    if ["h2c", "h2", "grpc", "grpcs"].iter().any(|other| scheme.eq_ignore_ascii_case(other)) {
+        let (plain, protocol) = if scheme.eq_ignore_ascii_case("h2c") || scheme.eq_ignore_ascii_case("grpc") {
+            ("http", "h2c")
+        } else {
+            ("https", "h2")
+        };
+        let cure = format!("write `{plain}://{rest}`, and `protocol: {protocol}` beside `urls`");
+        return Err((format!("`{scheme}` is not a scheme for backends"), cure));
     }
-    if !scheme.eq_ignore_ascii_case("http") {
+    if scheme.eq_ignore_ascii_case("unix") {
+        return Err(("unix sockets of backends are not supported yet".to_owned(), form.to_owned()));
+    }
+    if !https && !scheme.eq_ignore_ascii_case("http") {
         return Err((format!("`{scheme}` is not a scheme for backends"), form.to_owned()));
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if let Some(at) = authority.find(['/', '?', '#']) {
-        let cure = format!("write `http://{}`; requests keep their own path", &authority[..at]);
+        let cure = format!("write `{scheme}://{}`; requests keep their own path", &authority[..at]);
         return Err((format!("`{url}` has more than a host and a port"), cure));
     }
     if authority.contains('@') {
         return Err(("a backend's URL has no user".to_owned(), form.to_owned()));
     }
     let port_at = authority.rfind(':').filter(|at| !authority[*at..].contains(']'));
-    let (host, port) = port_at.map_or((authority, "80"), |at| (&authority[..at], &authority[at + 1..]));
+    let (host, port) =
+        port_at.map_or((authority, if https { "443" } else { "80" }), |at| (&authority[..at], &authority[at + 1..]));
     let port = match port.parse::<u16>() {
         Ok(port @ 1..) => port,
         _ if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -77,12 +88,14 @@ mod tests {
             ("HTTP://app", "app:80"),
             ("http://[::1]:3000", "[::1]:3000"),
             ("http://[::1]", "[::1]:80"),
+            ("https://app", "app:443"),
         ] {
             assert_eq!(endpoint(url).map(|endpoint| endpoint.to_string()), Ok(shown.to_owned()), "{url}");
         }
         for url in [
             "app:3000",
-            "https://app",
+            "h2c://app",
+            "unix:///run/app.sock",
             "ftp://app",
             "http://",
             "http://app:0",

@@ -156,6 +156,8 @@ pub(super) fn timeouts(file: Option<&TimeoutsFile>, default: &Timeouts) -> Timeo
         idle: pick(file.idle, default.idle),
         response_head: pick(file.response_head, default.response_head),
         total: pick(file.total, default.total),
+        tunnel_idle: pick(file.tunnel_idle, default.tunnel_idle),
+        tunnel_total: pick(file.tunnel_total, default.tunnel_total),
     }
 }
 

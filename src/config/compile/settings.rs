@@ -92,6 +92,12 @@ pub(crate) fn settings(check: &mut Check, file: &RootFile) -> Compiled {
         admin_token_file: file.admin_token_file.as_ref().map(|path| check.path(path)),
         socket: socket(check, file.socket.as_ref()),
         base_domain: base_domain(check, file.base_domain.as_ref()),
+        proxy_protocol: file
+            .listen
+            .as_ref()
+            .and_then(|listen| listen.proxy_protocol.as_deref())
+            .map(|list| check.networks(list))
+            .unwrap_or_default(),
         trusted_proxies: file.trusted_proxies.as_deref().map(|list| check.networks(list)).unwrap_or_default(),
         preview_from: file.preview_from.as_deref().map_or_else(loopback, |list| check.networks(list)),
         threads: file.threads.as_ref().and_then(|threads| thread_count(check, threads)),
@@ -142,7 +148,7 @@ fn listeners(check: &mut Check, file: &RootFile) -> (Box<[SocketAddr]>, Box<[Soc
         let list = list.map(OneOrMany::as_slice).unwrap_or_default();
         list.iter().filter_map(|word| check.socket_address(word.as_str(), word.span)).collect()
     };
-    let ListenFile { http, https } = &listen.value;
+    let ListenFile { http, https, .. } = &listen.value;
     let (http, https) = (all(check, http.as_ref()), all(check, https.as_ref()));
     if http.is_empty() && https.is_empty() && !check.has_error_within(listen.span) {
         check.error(listen.span, "`listen` names no address", "write `listen: {http: \"127.0.0.1:8080\"}`");

@@ -63,10 +63,12 @@ impl Check {
             self.warning(scale.span, format!("`scale` changes nothing: {name} has one instance at most"), cure);
         }
         let max_concurrency = file.max_concurrency.map_or(defaults.max_concurrency, |CountOrOff(count)| count);
+        let transport = backend.as_ref().map(|backend| self.transport(file, backend, &start.ready)).unwrap_or_default();
         let queue = self.queue(file.queue.as_ref(), defaults.queue);
         let remark = file.remark.as_ref().map(|remark| remark.as_str().into());
         Some(Version {
             name,
+            transport,
             backend: Arc::new(backend?),
             start,
             stop,

@@ -366,9 +366,6 @@ fn an_edit_gives_what_is_expected_and_leaves_the_rest_or_is_refused() {
                 assert!(!by_hand.is_empty());
                 if !text.contains('&') && why == super::NOT_AS_EXPECTED {
                     plain_refused += 1;
-                    if std::env::var_os("SHOW_REFUSED").is_some() {
-                        eprintln!("seed {seed}, {change:?}\n{text}------");
-                    }
                 }
             }
             Err(EditError::NotYaml(error)) => panic!("seed {seed}: {error}"),

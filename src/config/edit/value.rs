@@ -15,9 +15,9 @@ pub enum Value {
         is_text: bool,
     },
     /// A list.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// Keys with values.
-    Map(Vec<(Box<str>, Value)>),
+    Map(Vec<(Box<str>, Self)>),
 }
 
 impl Value {

@@ -69,6 +69,9 @@ pub struct ListenFile {
     pub http: Option<OneOrMany<Spanned<Word>>>,
     /// For HTTPS.
     pub https: Option<OneOrMany<Spanned<Word>>>,
+    /// Load balancers, as networks, that say by the PROXY protocol (version 1 or 2) who the client is. They have to say it on every
+    /// connection; nobody else can.
+    pub proxy_protocol: Option<Vec<Spanned<String>>>,
 }
 
 /// Certificates for all services.

@@ -173,6 +173,10 @@ pub struct TimeoutsFile {
     pub response_head: Option<TimeOrOff>,
     /// For the whole exchange; `off` when left out.
     pub total: Option<TimeOrOff>,
+    /// For a WebSocket without a byte either way, pings included; `off` when left out.
+    pub tunnel_idle: Option<TimeOrOff>,
+    /// For a WebSocket, from its beginning to its end; `off` when left out.
+    pub tunnel_total: Option<TimeOrOff>,
 }
 
 /// Changes to headers on their way.

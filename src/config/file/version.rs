@@ -11,8 +11,12 @@ use crate::config::spanned::{Entries, Spanned};
 #[serde(rename = "Version", default)]
 #[schemars(deny_unknown_fields)]
 pub struct VersionFile {
-    /// Addresses of what runs already, or is started by `hook`: `http://HOST:PORT`.
+    /// Addresses of what runs already, or is started by `hook`: `http://HOST:PORT` or `https://HOST:PORT`.
     pub urls: Option<Spanned<Vec<Spanned<String>>>>,
+    /// What it speaks; `http1` when left out.
+    pub protocol: Option<Spanned<ProtocolFile>>,
+    /// How TLS is spoken to it, where `urls` says `https`, or to a container or process that speaks TLS.
+    pub upstream_tls: Option<Spanned<UpstreamTlsFile>>,
     /// A container of tidegate's own, made from this image: `NAME:TAG`, or `NAME:TAG@sha256:DIGEST`, which never changes.
     pub image: Option<Spanned<Word>>,
     /// A container that exists already, by its name: started, paused and stopped, never created, changed or removed.
@@ -63,6 +67,31 @@ pub struct VersionFile {
     pub preview: Option<PreviewFile>,
     /// Free text, for people.
     pub remark: Option<Word>,
+}
+
+/// What a version speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "Protocol", rename_all = "lowercase")]
+pub enum ProtocolFile {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 in clear text, as gRPC servers do.
+    H2c,
+    /// HTTP/2 by TLS.
+    H2,
+}
+
+/// How TLS is spoken to a version.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "UpstreamTls", default)]
+#[schemars(deny_unknown_fields)]
+pub struct UpstreamTlsFile {
+    /// A file with the certificates (PEM) that are trusted, relative to this file; those of the system when left out.
+    pub ca: Option<Spanned<String>>,
+    /// The name that its certificate has to have, and that it is asked for; the host of the URL when left out.
+    pub server_name: Option<Spanned<Word>>,
+    /// Takes any certificate, so that whoever sits in between can read and change everything; `false` when left out.
+    pub insecure: Option<Spanned<bool>>,
 }
 
 /// What of the host a container may use.

@@ -219,6 +219,7 @@ mod tests {
         Version {
             name: VersionName::numbered(&ServiceName::new("shop").expect("a name"), 1),
             backend: Arc::new(Backend::Process(process)),
+            transport: crate::model::transport::Transport::default(),
             start: Start::default(),
             stop: Stop::default(),
             replicas: Replicas { min, max },

@@ -85,17 +85,17 @@ pub enum StartError {
         report: ExitReport,
     },
     /// A command of a hook failed.
-    #[error("`hook.{key}` failed: {report}{}", AndStop(stop.as_ref()))]
+    #[error("`hook.{key}` failed: {report}{}", AndStop(stop.as_deref()))]
     Hook {
         /// `start` or `status`.
         key: &'static str,
         /// How.
         report: ExitReport,
         /// How `hook.stop` ended afterwards, where that failed too.
-        stop: Option<ExitReport>,
+        stop: Option<Box<ExitReport>>,
     },
     /// A command of a hook ran over its limit.
-    #[error("`hook.{key}` did not end within {limit:?} and was killed{}{}", LastLines(lines), AndStop(stop.as_ref()))]
+    #[error("`hook.{key}` did not end within {limit:?} and was killed{}{}", LastLines(lines), AndStop(stop.as_deref()))]
     HookTimeout {
         /// `start` or `status`.
         key: &'static str,
@@ -104,7 +104,7 @@ pub enum StartError {
         /// What it wrote last, oldest first.
         lines: Vec<String>,
         /// How `hook.stop` ended afterwards, where that failed too.
-        stop: Option<ExitReport>,
+        stop: Option<Box<ExitReport>>,
     },
     /// Somebody else listens on the port.
     #[error(

@@ -100,9 +100,9 @@ impl HookProvider {
                 Ok(instance)
             }
             ExitReport { killed: true, last_lines: lines, .. } => {
-                Err(StartError::HookTimeout { key: "start", limit, lines, stop: undo.run().await })
+                Err(StartError::HookTimeout { key: "start", limit, lines, stop: undo.run().await.map(Box::new) })
             }
-            report => Err(StartError::Hook { key: "start", report, stop: undo.run().await }),
+            report => Err(StartError::Hook { key: "start", report, stop: undo.run().await.map(Box::new) }),
         }
     }
 }

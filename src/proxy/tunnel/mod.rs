@@ -8,9 +8,11 @@
 pub mod frames;
 mod way;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use self::frames::Sender;
 use self::way::Way;
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Alarms};
 use super::worker::{Stage, Worker};
 use crate::lifecycle::lease::Lease;
 
@@ -30,18 +32,34 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Carries bytes both ways until both sides have ended, one has failed, or the tunnel has been ended: by the thread's end or
 /// that of the lease's instance. `early` is what the backend has sent already. Every read is a sign of life of the lease.
-pub async fn carry<C, B>(worker: &Worker, lease: &Lease, client: C, backend: B, early: BytesMut) -> io::Result<()>
+pub async fn carry<C, B>(
+    worker: &Worker,
+    lease: &Lease,
+    client: C,
+    (backend, early): (B, BytesMut),
+    limits: Limits,
+) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let mut draining = pin!(lease.instance().draining());
     let mut tunnel = Tunnel::new(client, backend, early, worker.alarms.alarm());
+    let watch = Watch::begin(limits, &worker.alarms);
     poll_fn(|cx| {
+        if !tunnel.ending && watch.as_ref().is_some_and(|watch| watch.is_over(cx)) {
+            if tunnel.is_lost() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            tunnel.end();
+        }
         if !tunnel.ending && (worker.stage() >= Stage::Draining || draining.as_mut().poll(cx).is_ready()) {
             tunnel.end();
         }
-        tunnel.poll(cx, || lease.touch())
+        tunnel.poll(cx, || {
+            lease.touch();
+            watch.iter().for_each(Watch::renew);
+        })
     })
     .await?;
     if tunnel.ending {
@@ -52,6 +70,56 @@ where
         drop(closed.await);
     }
     Ok(())
+}
+
+/// How long a tunnel may be there; it then ends as in a drain.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Without a byte either way.
+    pub idle: Option<Duration>,
+    /// From its beginning.
+    pub total: Option<Duration>,
+}
+
+/// Keeps [`Limits`].
+struct Watch {
+    limits: Limits,
+    alarm: Alarm,
+    /// On the thread's coarse clock, both.
+    born: u64,
+    last: Cell<u64>,
+}
+
+impl Watch {
+    /// Nothing, where nothing is limited.
+    fn begin(limits: Limits, alarms: &Rc<Alarms>) -> Option<Self> {
+        let first = limits.idle.into_iter().chain(limits.total).min()?;
+        let alarm = alarms.alarm();
+        alarm.set(first);
+        let born = alarms.now();
+        Some(Self { limits, alarm, born, last: Cell::new(born) })
+    }
+
+    /// A byte has passed.
+    fn renew(&self) {
+        self.last.set(self.alarm.alarms().now());
+    }
+
+    /// Whether it has been there, or silent, for too long. The task is woken when it has.
+    fn is_over(&self, cx: &Context<'_>) -> bool {
+        while self.alarm.poll(cx).is_ready() {
+            let now = self.alarm.alarms().now();
+            let left = |limit: Option<Duration>, since: u64| {
+                limit.map(|limit| limit.saturating_sub(Duration::from_millis(now.saturating_sub(since))))
+            };
+            let left = left(self.limits.idle, self.last.get()).into_iter().chain(left(self.limits.total, self.born));
+            match left.min() {
+                Some(Duration::ZERO) | None => return true,
+                Some(left) => self.alarm.set(left),
+            }
+        }
+        false
+    }
 }
 
 /// Two connections coupled.
@@ -140,10 +208,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::super::alarm::Alarms;
     use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
     use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 
     /// What the client gets; to the backend the code is masked.

@@ -2,20 +2,18 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::buffers::Buffers;
 use super::sending::{Sending, Stopped};
+use super::wire::{Reading, Wire, Writing};
 use crate::lifecycle::instance::Instance;
-use crate::model::version::Endpoint;
+use crate::model::transport::UpstreamTls;
 use crate::proxy::alarm::NEVER;
 
 /// A connection to an instance. It is checked out for one exchange at a time.
@@ -25,6 +23,8 @@ pub struct Connection {
     instance: Arc<Instance>,
     /// Of the gate, when it was opened.
     epoch: u32,
+    /// How TLS is spoken on it.
+    tls: Option<Arc<UpstreamTls>>,
     /// Read and not yet taken.
     pub(super) unread: BytesMut,
     /// Whether it took a larger buffer than most.
@@ -39,30 +39,32 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Stream {
-    Whole(TcpStream),
+    Whole(Wire),
     /// What is written goes another way.
-    Reading(OwnedReadHalf),
+    Reading(Reading),
 }
 
 impl Connection {
-    /// Connects, in this epoch of the unit's gate.
-    pub async fn open(instance: &Arc<Instance>, epoch: u32) -> io::Result<Self> {
-        let stream = connect(instance.endpoint()).await?;
-        stream.set_nodelay(true)?;
-        if stream.local_addr()? == stream.peer_addr()? {
-            // Nobody listens: on loopback a socket can connect to itself.
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        Ok(Self {
-            stream: Stream::Whole(stream),
+    /// One that was made in this epoch of the unit's gate, in this way.
+    #[must_use]
+    pub fn of(wire: Wire, instance: &Arc<Instance>, epoch: u32, tls: Option<Arc<UpstreamTls>>) -> Self {
+        Self {
+            stream: Stream::Whole(wire),
             instance: Arc::clone(instance),
             epoch,
+            tls,
             unread: BytesMut::new(),
             enlarged: false,
             reused: false,
             idle_limit: u32::MAX,
             born: NEVER,
-        })
+        }
+    }
+
+    /// Whether it was made in this way.
+    #[must_use]
+    pub fn speaks(&self, tls: Option<&Arc<UpstreamTls>>) -> bool {
+        self.tls.as_ref() == tls
     }
 
     /// Who is at the other end.
@@ -97,16 +99,10 @@ impl Connection {
 
     /// Whether an idle connection is still good: nothing has come, no byte and no end. As far as the runtime has heard; costs no
     /// system call.
-    pub(super) fn is_quiet(&self) -> bool {
-        let Stream::Whole(stream) = &self.stream else { return false };
-        let mut cx = Context::from_waker(Waker::noop());
-        match stream.poll_read_ready(&mut cx) {
-            Poll::Pending => true,
-            Poll::Ready(Err(_)) => false,
-            // Perhaps only what the last read left behind.
-            Poll::Ready(Ok(())) => {
-                matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Whole(wire) => wire.is_quiet(),
+            Stream::Reading(_) => false,
         }
     }
 
@@ -129,10 +125,10 @@ impl Connection {
     }
 
     /// From now on only reads; what is written goes through the other half. Cannot be undone.
-    pub(super) fn split(mut self) -> (Self, Option<OwnedWriteHalf>) {
+    pub(super) fn split(mut self) -> (Self, Option<Writing>) {
         let (stream, writing) = match self.stream {
             Stream::Whole(stream) => {
-                let (reading, writing) = stream.into_split();
+                let (reading, writing) = stream.split();
                 (Stream::Reading(reading), Some(writing))
             }
             reading @ Stream::Reading(_) => (reading, None),
@@ -141,19 +137,12 @@ impl Connection {
         (self, writing)
     }
 
-    /// The socket and what was read from it, for a tunnel; `None` once it is split.
+    /// The stream and what was read from it, for a tunnel; `None` once it is split.
     #[must_use]
-    pub fn into_tunnel(self) -> Option<(TcpStream, BytesMut)> {
+    pub fn into_tunnel(self) -> Option<(Wire, BytesMut)> {
         match self.stream {
             Stream::Whole(stream) => Some((stream, self.unread)),
             Stream::Reading(_) => None,
         }
-    }
-}
-
-async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    match endpoint.host.parse::<IpAddr>() {
-        Ok(address) => TcpStream::connect((address, endpoint.port)).await,
-        Err(_) => TcpStream::connect((&*endpoint.host, endpoint.port)).await,
     }
 }

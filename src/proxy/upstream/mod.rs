@@ -4,19 +4,22 @@
 //! own task, from the client's parsed head to the backend's socket and back, at about half the user instructions. In return it
 //! has to be strict by itself: [`head`] and `chunked` refuse what could be read two ways.
 //!
-//! The seam is narrow on purpose: [`Pools`], [`Connection::open`], [`Outgoing`] and [`Answer`] are all that the rest of the data
+//! The seam is narrow on purpose: [`Pools`], [`http2`], [`Outgoing`] and [`Answer`] are all that the rest of the data
 //! plane knows.
 
 mod awaited;
 mod buffers;
 mod chunked;
 mod connection;
+mod dial;
 pub mod head;
+pub mod http2;
 mod idle_limit;
 mod pool;
 mod receiving;
 mod sending;
 mod turns;
+mod wire;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -24,7 +27,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -32,11 +34,14 @@ pub use self::awaited::{Asks, Awaited};
 use self::buffers::Buffers;
 pub use self::chunked::ChunkError;
 pub use self::connection::Connection;
+pub use self::dial::DialError;
 use self::head::{Head, HeadError};
 pub use self::pool::{FRESH, IDLE_LIMIT, Pools};
 pub use self::receiving::{ReceiveError, Received, Receiving, Taken};
 pub use self::sending::{Framing, Sending, Stopped};
 pub use self::turns::{Place, Turn};
+pub use self::wire::Wire;
+use self::wire::Writing;
 
 /// What is read at a time while a head is awaited.
 const HEAD_READ: usize = Buffers::ROOM;
@@ -213,6 +218,52 @@ impl Answer {
     }
 }
 
+/// A response's body, whatever the backend speaks.
+#[derive(Debug)]
+pub enum Arriving {
+    /// HTTP/1.1.
+    Http1(Answer),
+    /// HTTP/2.
+    Http2(Box<http2::Answer>),
+}
+
+impl Arriving {
+    /// The next piece. What the client still uploads is sent on meanwhile.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
+        match self {
+            Self::Http1(answer) => answer.poll(cx),
+            Self::Http2(answer) => answer.poll(cx),
+        }
+    }
+
+    /// Whether the client's upload still goes on.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        match self {
+            Self::Http1(answer) => answer.is_sending(),
+            Self::Http2(answer) => answer.is_sending(),
+        }
+    }
+
+    /// Whether the last byte has been handed out.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Http1(answer) => answer.is_done(),
+            Self::Http2(answer) => answer.is_done(),
+        }
+    }
+
+    /// How many bytes are still to come, where that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match self {
+            Self::Http1(answer) => answer.left(),
+            Self::Http2(answer) => answer.is_done().then_some(0),
+        }
+    }
+}
+
 /// An upload that goes on while the answer comes, in a task of its own: a client may well send everything before it reads, and an
 /// answer that it does not take must not hold up what it sends. Ends when dropped.
 #[derive(Debug)]
@@ -222,12 +273,18 @@ struct Uploading {
 }
 
 impl Uploading {
-    fn start(mut sending: Sending, mut writing: OwnedWriteHalf) -> Self {
+    fn start(mut sending: Sending, mut writing: Writing) -> Self {
+        Self::spawn(async move {
+            let outcome = poll_fn(|cx| sending.poll(&mut writing, cx)).await;
+            writing.forget();
+            outcome
+        })
+    }
+
+    fn spawn(upload: impl Future<Output = Result<(), Stopped>> + 'static) -> Self {
         let (told, outcome) = oneshot::channel();
         let task = tokio::task::spawn_local(async move {
-            let outcome = poll_fn(|cx| sending.poll(&mut writing, cx)).await;
-            // Dropping the half would end the connection's other direction for the backend, which may not like that.
-            writing.forget();
+            let outcome = upload.await;
             // Nobody listens any more where the answer is over.
             drop(told.send(outcome));
         });

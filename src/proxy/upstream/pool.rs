@@ -11,10 +11,13 @@ use tokio::sync::Notify;
 
 use super::buffers::Buffers;
 use super::connection::Connection;
+use super::dial::{DialError, Dialer};
+use super::http2::Http2Pools;
 use super::idle_limit::{LONGEST, Seen};
 use super::turns::{Turn, Turns};
 use crate::lifecycle::instance::Instance;
 use crate::lifecycle::lease::Lease;
+use crate::model::transport::{Transport, UpstreamTls};
 use crate::proxy::alarm::{Alarms, NEVER};
 
 /// The longest time that a pooled connection idles. Where a backend says or shows that it closes sooner, so do we
@@ -55,6 +58,8 @@ pub struct Pools {
     sweeping: Cell<bool>,
     filled: Notify,
     buffers: Buffers,
+    dialer: Dialer,
+    http2: Http2Pools,
 }
 
 #[derive(Debug)]
@@ -89,7 +94,19 @@ impl Pools {
         let (pools, turns, idle) = (RefCell::default(), Turns::new(threads), Cell::new(0));
         let (alarms, sweeping, filled) = (Rc::clone(alarms), Cell::new(false), Notify::new());
         let buffers = Buffers::default();
-        Rc::new(Self { pools, idle, most, turns, threads, alarms, sweeping, filled, buffers })
+        Rc::new(Self {
+            pools,
+            idle,
+            most,
+            turns,
+            threads,
+            alarms,
+            sweeping,
+            filled,
+            buffers,
+            dialer: Dialer::default(),
+            http2: Http2Pools::default(),
+        })
     }
 
     /// How many connections are kept idle to an instance that has so many requests at a time. The instance may serve no more
@@ -109,11 +126,11 @@ impl Pools {
 
     /// The connection to the lease's instance that was in use last, if it was within `max_idle` and in the lease's epoch.
     #[must_use]
-    pub fn check_out(&self, lease: &Lease, max_idle: Duration) -> Option<Connection> {
-        self.take(lease.instance().id(), lease.epoch(), millis(max_idle))
+    pub fn check_out(&self, lease: &Lease, max_idle: Duration, tls: Option<&Arc<UpstreamTls>>) -> Option<Connection> {
+        self.take(lease.instance().id(), lease.epoch(), millis(max_idle), tls)
     }
 
-    fn take(&self, instance: u64, epoch: u32, max_idle: u64) -> Option<Connection> {
+    fn take(&self, instance: u64, epoch: u32, max_idle: u64, tls: Option<&Arc<UpstreamTls>>) -> Option<Connection> {
         let mut pools = self.pools.borrow_mut();
         let pool = pools.get_mut(&instance)?;
         let now = self.alarms.now();
@@ -127,11 +144,27 @@ impl Pools {
             self.idle.set(self.idle.get() - 1);
             if !connection.is_quiet() {
                 pool.closed(since, now);
-            } else if connection.epoch() == epoch {
+            } else if connection.epoch() == epoch && connection.speaks(tls) {
                 connection.read_into(self.buffers.take());
                 return Some(connection);
             }
         }
+    }
+
+    /// Connects to the lease's instance.
+    pub async fn open(&self, lease: &Lease, transport: &Transport) -> Result<Connection, DialError> {
+        let wire = self.dialer.dial(lease.instance().endpoint(), transport).await?;
+        Ok(Connection::of(wire, lease.instance(), lease.epoch(), transport.tls.clone()))
+    }
+
+    /// The connections of HTTP/2.
+    pub(super) fn http2(&self) -> &Http2Pools {
+        &self.http2
+    }
+
+    /// What knows how to connect.
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// Takes a connection back after a whole exchange, to be one of at most `most` that are idle.
@@ -226,7 +259,7 @@ impl Pool {
     fn sweep(&mut self, now: u64) {
         self.limit = self.seen.limit(now);
         let (limit, mut closed) = (self.limit, None);
-        self.idle.retain(|idle| {
+        self.idle.retain_mut(|idle| {
             let quiet = idle.connection.is_quiet();
             if !quiet {
                 // Of several, the one that idled for the shortest time.
@@ -250,6 +283,9 @@ mod tests {
 
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::dial;
+    use super::super::wire::Wire;
+
     use crate::model::version::Endpoint;
 
     /// An instance that listens, and connections to it with their other ends.
@@ -259,10 +295,15 @@ mod tests {
         let instance = Arc::new(Instance::new(Endpoint { host: "127.0.0.1".into(), port }));
         let (mut connections, mut others) = (Vec::new(), Vec::new());
         for _ in 0..count {
-            connections.push(Connection::open(&instance, 1).await.expect("connected"));
+            connections.push(connect(&instance).await);
             others.push(listener.accept().await.expect("accepted").0);
         }
         (instance, connections, others)
+    }
+
+    async fn connect(instance: &Arc<Instance>) -> Connection {
+        let stream = dial::connect(instance.endpoint()).await.expect("connected");
+        Connection::of(Wire::Plain(stream), instance, 1, None)
     }
 
     fn run<F: Future>(test: F) -> F::Output {
@@ -311,7 +352,7 @@ mod tests {
             assert_eq!(pools.idle.get(), 0);
             let connection = connections.pop().expect("one");
             pools.check_in(connection, MAX_IDLE);
-            assert!(pools.take(instance.id(), 2, ALWAYS).is_none(), "of another epoch");
+            assert!(pools.take(instance.id(), 2, ALWAYS, None).is_none(), "of another epoch");
             assert_eq!(pools.idle.get(), 0);
         });
     }
@@ -329,8 +370,8 @@ mod tests {
                 tokio::task::yield_now().await;
                 pools.sweep();
             }
-            assert!(pools.take(instance.id(), 1, ALWAYS).is_some());
-            assert!(pools.take(instance.id(), 1, ALWAYS).is_none());
+            assert!(pools.take(instance.id(), 1, ALWAYS, None).is_some());
+            assert!(pools.take(instance.id(), 1, ALWAYS, None).is_none());
         });
     }
 

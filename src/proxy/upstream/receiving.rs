@@ -27,6 +27,9 @@ pub enum ReceiveError {
     /// The client's upload failed, without which nobody knows what this answers.
     #[error("the upload that goes on beside the body broke off")]
     Upload,
+    /// The backend has reset the stream, or the connection has failed.
+    #[error("the stream broke off: {0}")]
+    Reset(#[source] h2::Error),
     /// It is not framed as it says.
     #[error(transparent)]
     Chunk(#[from] ChunkError),

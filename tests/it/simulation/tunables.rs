@@ -113,6 +113,7 @@ impl Tunables {
         Version {
             name: VersionName::parse(&service, "sim-001").expect("valid"),
             backend: Arc::new(Backend::Container(Box::new(spec))),
+            transport: tidegate::model::transport::Transport::default(),
             start: Start { timeout: self.start_timeout, ..Start::default() },
             stop: Stop { grace: self.grace, ..Stop::default() },
             replicas: Replicas { min: self.min, max: self.max },

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -276,4 +277,163 @@ pub(crate) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
 pub(crate) fn get_block(host: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let own = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", host)];
     block(&[&own[..], more].concat())
+}
+
+/// A backend that speaks HTTP/2, and does what the path says; ends with the process.
+pub(crate) struct Server {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+/// What a [`Server`] has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) connections: AtomicUsize,
+    /// Method, URI and headers of each request.
+    pub(crate) requests: Mutex<Vec<Request<()>>>,
+    /// Streams that were reset by the other side.
+    pub(crate) resets: AtomicUsize,
+}
+
+impl Server {
+    /// Takes so many streams per connection; speaks TLS with this.
+    pub(crate) fn start(max_streams: u32, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("an address");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let seen = Arc::new(Seen::default());
+        let shared = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                while let Ok((stream, _)) = listener.accept().await {
+                    shared.connections.fetch_add(1, Ordering::SeqCst);
+                    let (seen, tls) = (Arc::clone(&shared), tls.clone());
+                    tokio::spawn(async move {
+                        match tls {
+                            None => serve(stream, max_streams, seen).await,
+                            Some(tls) => {
+                                if let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await {
+                                    serve(stream, max_streams, seen).await;
+                                }
+                            }
+                        }
+                    });
+                }
+            });
+        });
+        Self { address, seen }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// The file of a service whose only version this is.
+    pub(crate) fn file(&self, yaml: &str) -> String {
+        format!("{yaml}\nversions:\n  app-001: {{urls: [\"http://{}\"], protocol: h2c}}\n", self.address)
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, max_streams: u32, seen: Arc<Seen>) {
+    let mut builder = h2::server::Builder::new();
+    let Ok(mut connection) = builder.max_concurrent_streams(max_streams).handshake::<_, Bytes>(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        let (parts, body) = request.into_parts();
+        let mut head = Request::new(());
+        (*head.method_mut(), *head.uri_mut()) = (parts.method.clone(), parts.uri.clone());
+        *head.headers_mut() = parts.headers.clone();
+        let number = {
+            let mut requests = seen.requests.lock().expect("no panic");
+            requests.push(head);
+            requests.iter().filter(|one| one.uri().path() == parts.uri.path()).count()
+        };
+        if parts.uri.path() == "/goaway" && number == 1 {
+            // Nothing from here on is looked at; the client learns so when the connection closes in order.
+            drop(respond);
+            connection.graceful_shutdown();
+            continue;
+        }
+        tokio::spawn(answer(parts, body, respond, number, Arc::clone(&seen)));
+    }
+}
+
+/// Does what the path says.
+async fn answer(
+    parts: http::request::Parts,
+    mut body: h2::RecvStream,
+    mut respond: h2::server::SendResponse<Bytes>,
+    number: usize,
+    seen: Arc<Seen>,
+) {
+    let ok = || Response::builder().status(200);
+    match parts.uri.path() {
+        "/refuse" if number < 3 => respond.send_reset(h2::Reason::REFUSED_STREAM),
+        "/refuse-all" => respond.send_reset(h2::Reason::REFUSED_STREAM),
+        "/internal" => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        "/broken" => {
+            let mut stream = respond.send_response(ok().body(()).expect("a response"), false).expect("sent");
+            stream.send_data(Bytes::from_static(b"hello"), false).expect("sent");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
+        "/wait" => {
+            // Until it is reset, for the client has left.
+            if std::future::poll_fn(|cx| respond.poll_reset(cx)).await.is_ok() {
+                seen.resets.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        "/slow" => {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            let mut stream = respond.send_response(ok().body(()).expect("a response"), false).expect("sent");
+            stream.send_data(Bytes::from_static(b"slow"), true).expect("sent");
+        }
+        "/both" => {
+            // Answers while it is still asked.
+            let mut stream = respond.send_response(ok().body(()).expect("a response"), false).expect("sent");
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).expect("capacity");
+                send_piece(&mut stream, data).await;
+            }
+            stream.send_data(Bytes::new(), true).expect("sent");
+        }
+        "/large" => {
+            let response = ok().header("content-length", 5_000_000).body(()).expect("a response");
+            let mut stream = respond.send_response(response, false).expect("sent");
+            send_all(&mut stream, Bytes::from(vec![7; 5_000_000]), None).await;
+        }
+        _ => {
+            let mut text = format!("{} {}|", parts.method, parts.uri);
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).expect("capacity");
+                text.push_str(&String::from_utf8_lossy(&data));
+            }
+            let came = body.trailers().await.ok().flatten().unwrap_or_default();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", came.get("x-mine").cloned().unwrap_or(http::HeaderValue::from_static("none")));
+            let response = ok().header("trailer", "x-sum").body(()).expect("a response");
+            let mut stream = respond.send_response(response, false).expect("sent");
+            send_all(&mut stream, Bytes::from(text), Some(trailers)).await;
+        }
+    }
+}
+
+async fn send_piece(stream: &mut h2::SendStream<Bytes>, mut data: Bytes) {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let Some(Ok(room)) = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await else { return };
+        let piece = data.split_to(room.min(data.len()));
+        stream.send_data(piece, false).expect("sent");
+    }
 }

@@ -35,6 +35,9 @@ use crate::model::version::{ContainerSpec, Endpoint, Readiness, ScaleOn, Start, 
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a look that failed is left alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the engine's word on whether a container is paused is not believed where it is not what it should be. It hears of its own
+/// pauses a second time, from containerd, after a while; where pauses follow each other closely it is wrong until it has heard of the last.
+const HEARSAY: Duration = Duration::from_millis(250);
 /// What a shell says of a program that SIGKILL ended.
 const KILLED: i32 = 137;
 
@@ -383,10 +386,19 @@ impl DockerInstance {
         self.is_paused = true;
         let client = self.client().await?;
         for part in &self.parts {
-            match client.pause_container(&part.claim.id).await.map_err(|error| self.shared.engine.error(error)) {
-                Ok(()) => {}
-                Err(EngineError::Refused { message, .. }) if message.contains("already paused") => {}
-                Err(error) => return Err(DockerError::from(error).into()),
+            let deadline = Instant::now() + HEARSAY;
+            loop {
+                match client.pause_container(&part.claim.id).await.map_err(|error| self.shared.engine.error(error)) {
+                    Ok(()) => break,
+                    // So it may be, or the engine has just heard of an earlier pause.
+                    Err(EngineError::Refused { message, .. }) if message.contains("already paused") => {
+                        if Instant::now() >= deadline {
+                            break;
+                        }
+                        sleep(HEARSAY / 10).await;
+                    }
+                    Err(error) => return Err(DockerError::from(error).into()),
+                }
             }
         }
         Ok(())
@@ -400,10 +412,19 @@ impl DockerInstance {
         let began = Instant::now();
         let client = self.client().await?;
         for part in &self.parts {
-            match client.unpause_container(&part.claim.id).await.map_err(|error| self.shared.engine.error(error)) {
-                Ok(()) => {}
-                Err(EngineError::Refused { message, .. }) if message.contains("not paused") => {}
-                Err(error) => return Err(DockerError::from(error).into()),
+            let deadline = Instant::now() + HEARSAY;
+            loop {
+                match client.unpause_container(&part.claim.id).await.map_err(|error| self.shared.engine.error(error)) {
+                    Ok(()) => break,
+                    // Somebody else has thawed it, or the engine has just heard of an earlier end of a pause, and it is frozen.
+                    Err(EngineError::Refused { message, .. }) if message.contains("not paused") => {
+                        if Instant::now() >= deadline {
+                            break;
+                        }
+                        sleep(HEARSAY / 10).await;
+                    }
+                    Err(error) => return Err(DockerError::from(error).into()),
+                }
             }
         }
         self.is_paused = false;
