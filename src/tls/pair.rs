@@ -227,7 +227,7 @@ mod tests {
         let good = pair("shop.pem", "shop.key").expect("matches");
         assert_eq!((good.certificate.pair.cert.len(), good.mended), (1, None));
         assert!(good.certificate.covers_name("shop.example.com") && good.certificate.covers_name("a.shop.example.com"));
-        assert!(!good.certificate.covers_name("a.b.shop.example.com") && !good.certificate.covers_name("example.com"));
+        assert!(!good.certificate.covers_name("a.b.shop.example.com") && !good.certificate.covers_name("example.org"));
         for (certificate, key, message) in [
             ("shop.pem", "other.key", "the key is not the certificate's"),
             ("shop.pem", "encrypted.key", "the key cannot be used: it is encrypted"),
