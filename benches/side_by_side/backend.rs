@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -149,7 +149,7 @@ fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
 }
 
 /// Reads what there is; the end of the stream is an error.
-pub(crate) async fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<usize> {
     let count = stream.read(buffer).await?;
     if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(count) }
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::client::{Client, Fault};
+use crate::client::{Client, Fault, Stream};
 use crate::load::{self, Requests};
 use crate::process::Process;
 
@@ -44,7 +43,7 @@ pub(crate) fn measure(
     Ok((after.saturating_sub(before) as f64 / kept.len().max(1) as f64, faults))
 }
 
-async fn open(address: SocketAddr, requests: &Arc<Requests>, count: usize) -> (Vec<TcpStream>, Vec<String>) {
+async fn open(address: SocketAddr, requests: &Arc<Requests>, count: usize) -> (Vec<Stream>, Vec<String>) {
     let (mut kept, mut faults, mut tasks) = (Vec::with_capacity(count), Vec::new(), JoinSet::new());
     for started in 0.. {
         if started >= AT_ONCE || started >= count {
@@ -60,7 +59,7 @@ async fn open(address: SocketAddr, requests: &Arc<Requests>, count: usize) -> (V
         if started < count {
             let requests = Arc::clone(requests);
             tasks.spawn(async move {
-                let mut client = Client::connect(address).await?;
+                let mut client = Client::connect(address, &mut requests.dialer()).await?;
                 client.exchange(requests.next(), requests.expected()).await?;
                 Ok(client.idle())
             });

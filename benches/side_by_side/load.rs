@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::backend::{LARGE, SMALL, body};
 use crate::client::{Client, Fault};
 use crate::rows::{Row, Work};
+use crate::secure::{Dialer, Identity};
 use crate::template::host;
 
 /// A run that is not over so long after its time is stuck.
@@ -23,13 +24,15 @@ pub(crate) struct Requests {
     messages: Vec<Vec<u8>>,
     expected: usize,
     next: AtomicUsize,
+    dialer: Dialer,
+    is_anew: bool,
 }
 
 impl Requests {
     /// One per service, whole with its body.
-    pub(crate) fn of(row: &Row) -> Self {
+    pub(crate) fn of(row: &Row, identity: &Identity) -> Self {
         let (line, upload, expected) = match row.work {
-            Work::Small | Work::Idle => ("GET /small", None, SMALL),
+            Work::Small | Work::Anew | Work::Streams | Work::Idle => ("GET /small", None, SMALL),
             Work::Down => ("GET /large", None, LARGE),
             Work::Up => ("PUT /drain", Some(body(10 * LARGE)), SMALL),
         };
@@ -38,7 +41,13 @@ impl Requests {
             let head = format!("{line} HTTP/1.1\r\nHost: {}\r\n{length}\r\n", host(number));
             [head.as_bytes(), upload.as_deref().unwrap_or_default()].concat()
         };
-        Self { messages: (0..row.services).map(message).collect(), expected, next: AtomicUsize::new(0) }
+        Self {
+            messages: (0..row.services).map(message).collect(),
+            expected,
+            next: AtomicUsize::new(0),
+            dialer: identity.dialer(row.opening),
+            is_anew: row.work == Work::Anew,
+        }
     }
 
     /// The next service's, round robin over all connections.
@@ -47,6 +56,11 @@ impl Requests {
             [only] => only,
             all => &all[self.next.fetch_add(1, Ordering::Relaxed) % all.len()],
         }
+    }
+
+    /// What opens the connections of one client.
+    pub(crate) fn dialer(&self) -> Dialer {
+        self.dialer.for_another()
     }
 
     /// The size of each answer's body.
@@ -58,7 +72,9 @@ impl Requests {
 /// What came of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// How long each answered request took, in nanoseconds, sorted.
+    /// Requests that were answered.
+    pub(crate) answered: usize,
+    /// How long each of them took, in nanoseconds, sorted; none where that is not known.
     pub(crate) latencies: Vec<u32>,
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
@@ -88,6 +104,7 @@ pub(crate) fn run(
         outcome.faults.extend(part.faults);
     }
     outcome.elapsed = began.elapsed();
+    outcome.answered = outcome.latencies.len();
     outcome.latencies.sort_unstable();
     Ok(outcome)
 }
@@ -120,10 +137,20 @@ fn part(address: SocketAddr, requests: &Arc<Requests>, connections: usize, time:
 async fn repeat(address: SocketAddr, requests: Arc<Requests>, end: Instant) -> (Vec<u32>, Option<Fault>) {
     let mut latencies = Vec::new();
     let done = async {
-        let mut client = Client::connect(address).await?;
+        let mut dialer = requests.dialer();
+        let mut kept = None;
         let mut before = Instant::now();
         while before < end {
+            let mut client = match kept.take() {
+                Some(client) => client,
+                None => Client::connect(address, &mut dialer).await?,
+            };
             client.exchange(requests.next(), requests.expected()).await?;
+            if requests.is_anew {
+                client.close().await?;
+            } else {
+                kept = Some(client);
+            }
             let now = Instant::now();
             latencies.push(u32::try_from((now - before).as_nanos()).unwrap_or(u32::MAX));
             before = now;

@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod figures;
+mod h2load;
 mod idle;
 mod load;
 mod options;
@@ -16,6 +17,7 @@ mod process;
 mod report;
 mod round;
 mod rows;
+mod secure;
 mod template;
 
 use std::io;
@@ -27,6 +29,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use self::options::Options;
 use self::peers::{Contender, Peer};
+use self::rows::Work;
+use self::secure::Identity;
 
 fn main() -> ExitCode {
     match run() {
@@ -47,13 +51,18 @@ fn run() -> io::Result<bool> {
     {
         return backend::serve(port.parse().map_err(io::Error::other)?).map(|()| true);
     }
-    let rows = options.chosen().map_err(io::Error::other)?;
+    let mut rows = options.chosen().map_err(io::Error::other)?;
+    if rows.iter().any(|row| row.work == Work::Streams) && h2load::find().is_none() {
+        println!("h2load is missing and its rows are left out: apt-get install nghttp2-client");
+        rows.retain(|row| row.work != Work::Streams);
+    }
     let files = open_files()?;
     let contenders = contenders(&options)?;
     println!("{} rounds of {} s per row; at most {files} open files per process", options.rounds, options.seconds);
 
     let (process, backend) = backend::start(None)?;
-    let site = round::Site { backend, process, files, threads: threads(), options: &options };
+    let site =
+        round::Site { backend, process, identity: Identity::new()?, files, threads: threads(), options: &options };
     let mut measured = Vec::new();
     for row in rows {
         let row = round::measure(row, &contenders, &site)?;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::process::{self, Process};
 use crate::round::Site;
-use crate::rows::Row;
+use crate::rows::{Opening, Row, Work};
 use crate::template::{Values, service};
 
 /// A proxy.
@@ -127,8 +127,16 @@ impl Contender {
         let at = |name: &str| folder.path().join(name);
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let log = at("access.log");
+        let has_http2 = row.work == Work::Streams;
         let mut flags = vec![if row.services > 1 { "many" } else { "one" }];
         flags.extend(row.log.then_some("log"));
+        if row.opening != Opening::Clear {
+            flags.extend(["tls", if has_http2 { "tls-h2" } else { "tls-h1" }]);
+        }
+        // All take a file with both in it; tidegate looks for it in a folder.
+        let (certificates, pair) = (at("certificates"), at("certificates").join("pair.pem"));
+        fs::create_dir(&certificates)?;
+        fs::write(&pair, &site.identity.pem)?;
         if row.has_large_bodies() {
             flags.extend(["bodies", if self.peer == Peer::HaproxyCopying { "copying" } else { "splice" }]);
         }
@@ -142,6 +150,10 @@ impl Contender {
                 ("connections", (site.files / 2 - 512).min(50_000).to_string()),
                 ("folder", folder.path().display().to_string()),
                 ("log", log.display().to_string()),
+                ("scheme", if row.opening == Opening::Clear { "http" } else { "https" }.to_owned()),
+                ("alpn", if has_http2 { "h2,http/1.1" } else { "http/1.1" }.to_owned()),
+                ("certificates", certificates.display().to_string()),
+                ("pair", pair.display().to_string()),
             ],
             flags,
             services: row.services,

@@ -3,7 +3,7 @@
 use crate::figures::Spread;
 use crate::peers::{Contender, Peer};
 use crate::round::{Measured, Sample};
-use crate::rows::{Goal, Metric};
+use crate::rows::{Goal, Metric, Reference};
 
 impl Measured {
     fn samples_of(&self, peer: Option<Peer>) -> Option<&[Sample]> {
@@ -16,9 +16,20 @@ impl Measured {
 
     /// The peer with the lowest median.
     fn best(&self) -> Option<Peer> {
-        let peers = Peer::ALL.into_iter().filter(|peer| *peer != Peer::Tidegate);
-        let medians = peers.filter_map(|peer| Some((peer, self.values(peer)?.median)));
+        self.best_of(Peer::ALL.into_iter().filter(|peer| *peer != Peer::Tidegate))
+    }
+
+    fn best_of(&self, peers: impl IntoIterator<Item = Peer>) -> Option<Peer> {
+        let medians = peers.into_iter().filter_map(|peer| Some((peer, self.values(peer)?.median)));
         medians.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(peer, _)| peer)
+    }
+
+    /// The peer of the goal.
+    fn reference(&self) -> Option<Peer> {
+        match self.row.reference {
+            Reference::First(peers) => peers.iter().copied().find(|peer| self.samples_of(Some(*peer)).is_some()),
+            Reference::Best(peers) => self.best_of(peers.iter().copied()),
+        }
     }
 
     /// tidegate's part of a peer's figure: the ratio of each round, since what disturbs one round disturbs both.
@@ -30,7 +41,7 @@ impl Measured {
     /// The ratio to the peer of the goal, where the goal is a ratio or there is none.
     fn to_reference(&self) -> String {
         let is_ratio = !matches!(self.row.goal, Some(Goal::Most(_)));
-        self.against(is_ratio.then_some(self.row.reference))
+        self.against(self.reference().filter(|_| is_ratio))
     }
 
     fn against(&self, peer: Option<Peer>) -> String {
@@ -38,12 +49,26 @@ impl Measured {
         ratio.map_or_else(|| "-".to_owned(), |(peer, ratio)| format!("{} ({})", spread(ratio), peer.name()))
     }
 
+    /// The peer of the goal by name, and what has to be known about the choice.
+    fn whose(&self, reference: Option<Peer>) -> String {
+        let (peers, between) = match self.row.reference {
+            Reference::First([first, ..]) if reference.is_some_and(|peer| peer != *first) => {
+                let name = reference.map_or("", Peer::name);
+                return format!("{name}, since {} is not there", first.name());
+            }
+            Reference::First(peers) => (&peers[..1], ""),
+            Reference::Best(peers) => (peers, " or "),
+        };
+        peers.iter().map(|peer| peer.name()).collect::<Vec<_>>().join(between)
+    }
+
     fn verdict(&self) -> String {
         let (bar, found) = match self.row.goal {
             None => return "-".to_owned(),
             Some(Goal::Ratio(most)) => {
-                let bar = format!("≤ {most:.2} of {}", self.row.reference.name());
-                (bar, self.ratio(self.row.reference).map(|ratio| ratio.median <= most))
+                let reference = self.reference();
+                let bar = format!("≤ {most:.2} of {}", self.whose(reference));
+                (bar, reference.and_then(|peer| self.ratio(peer)).map(|ratio| ratio.median <= most))
             }
             Some(Goal::Most(most)) => {
                 let bar = format!("≤ {most:.0} {}", self.row.metric.heading());
@@ -136,12 +161,16 @@ pub(crate) fn faults(rows: &[Measured]) -> usize {
 }
 
 fn spread(spread: Spread) -> String {
+    if spread.median.is_nan() {
+        return "-".to_owned();
+    }
     format!("{} ({} to {})", number(spread.median), number(spread.low), number(spread.high))
 }
 
 /// Three digits, or all before the point.
 fn number(value: f64) -> String {
     match value.abs() {
+        _ if value.is_nan() => "-".to_owned(),
         size if size >= 99.95 => format!("{value:.0}"),
         size if size >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::figures::quantile;
-use crate::load::{self, Requests};
+use crate::load::{self, Outcome, Requests};
 use crate::options::Options;
 use crate::peers::{Contender, Peer, Running};
 use crate::process::Process;
-use crate::rows::{Metric, Row};
-use crate::{backend, idle, preflight};
+use crate::rows::{Metric, Row, Work};
+use crate::secure::Identity;
+use crate::{backend, h2load, idle, preflight};
 
 /// Before the first round, everybody is under load for so long ...
 const WARM_UP: Duration = Duration::from_millis(700);
@@ -31,6 +32,8 @@ pub(crate) struct Site<'a> {
     pub(crate) backend: SocketAddr,
     /// The backend.
     pub(crate) process: Process,
+    /// What is served over TLS.
+    pub(crate) identity: Identity,
     /// How many files a process may open.
     pub(crate) files: u64,
     /// How many threads or workers everybody has.
@@ -73,11 +76,11 @@ pub(crate) fn measure(row: &'static Row, contenders: &[Contender], site: &Site<'
     let contenders: Vec<&Contender> = contenders.iter().filter(|contender| contender.peer.joins(row)).collect();
     println!("\n## {}: {}\n", row.name, row.about);
     let mut measured = Measured { row, samples: Vec::new(), faults: Vec::new() };
-    if row.metric != Metric::Memory && row.services == 1 && !row.log {
+    if row.has_direct() {
         measured.samples.push((None, Vec::new()));
     }
     measured.samples.extend(contenders.iter().map(|contender| (Some(contender.peer), Vec::new())));
-    let requests = Arc::new(Requests::of(row));
+    let requests = Arc::new(Requests::of(row, &site.identity));
     if row.metric == Metric::Memory {
         memory(&mut measured, &contenders, &requests, site)
     } else {
@@ -108,8 +111,8 @@ fn time(
     for (peer, _) in &measured.samples {
         let mut asked = 0;
         for _ in 0..MOST_WARM_UPS {
-            let outcome = load::run(of(*peer).1, requests, row.connections, WARM_UP)?;
-            asked += outcome.latencies.len();
+            let outcome = load(of(*peer).1, requests, row, WARM_UP)?;
+            asked += outcome.answered;
             if row.services == 1 || asked >= row.services * VISITS || !outcome.faults.is_empty() {
                 break;
             }
@@ -168,7 +171,7 @@ fn memory(
 
 fn started(contender: &Contender, row: &Row, site: &Site<'_>) -> io::Result<Running> {
     let mut running = contender.start(row, site)?;
-    preflight::check(&mut running.process, running.address, row.services)?;
+    preflight::check(&mut running.process, running.address, row.services, &site.identity.dialer(row.opening))?;
     Ok(running)
 }
 
@@ -185,14 +188,21 @@ fn sample(
     time: Duration,
 ) -> io::Result<Sample> {
     let before = process.settled_cpu_us()?;
-    let outcome = load::run(address, requests, row.connections, time)?;
+    let outcome = load(address, requests, row, time)?;
     let used = process.settled_cpu_us()? - before;
-    let count = outcome.latencies.len();
-    let micros = |share| if count == 0 { f64::NAN } else { f64::from(quantile(&outcome.latencies, share)) / 1e3 };
+    let (count, latencies) = (outcome.answered, &outcome.latencies);
+    let micros = |share| if latencies.is_empty() { f64::NAN } else { f64::from(quantile(latencies, share)) / 1e3 };
     let (cpu_us, p50_us, p99_us) = (used as f64 / count as f64, micros(0.5), micros(0.99));
     let value = if row.metric == Metric::AddedLatency { p50_us } else { cpu_us };
     let rps = count as f64 / outcome.elapsed.as_secs_f64();
     Ok(Sample { value, cpu_us, rps, p50_us, p99_us, requests: count, faults: outcome.faults })
+}
+
+fn load(address: SocketAddr, requests: &Arc<Requests>, row: &Row, time: Duration) -> io::Result<Outcome> {
+    match row.work {
+        Work::Streams => h2load::run(address, row.connections, time),
+        _ => load::run(address, requests, row.connections, time),
+    }
 }
 
 /// What the backend alone takes is not the proxy's.

@@ -11,6 +11,8 @@ pub(crate) struct Row {
     pub(crate) about: &'static str,
     /// What is done.
     pub(crate) work: Work,
+    /// How its connections are opened.
+    pub(crate) opening: Opening,
     /// Connections at once.
     pub(crate) connections: usize,
     /// Services that are configured and asked for, round robin.
@@ -20,7 +22,7 @@ pub(crate) struct Row {
     /// What counts.
     pub(crate) metric: Metric,
     /// The peer that the goal names.
-    pub(crate) reference: Peer,
+    pub(crate) reference: Reference,
     /// The bar.
     pub(crate) goal: Option<Goal>,
 }
@@ -30,6 +32,11 @@ impl Row {
     pub(crate) fn has_large_bodies(&self) -> bool {
         matches!(self.work, Work::Down | Work::Up)
     }
+
+    /// Whether the backend can do the same without a proxy: it knows neither TLS nor names, and writes no log.
+    pub(crate) fn has_direct(&self) -> bool {
+        self.metric != Metric::Memory && self.services == 1 && !self.log && self.opening == Opening::Clear
+    }
 }
 
 /// What a client does over and over.
@@ -37,12 +44,36 @@ impl Row {
 pub(crate) enum Work {
     /// Gets 1 KiB.
     Small,
+    /// Gets 1 KiB over a new connection each time.
+    Anew,
+    /// Gets 1 KiB over many streams of each HTTP/2 connection.
+    Streams,
     /// Gets 1 MiB.
     Down,
     /// Puts 10 MiB.
     Up,
     /// Gets 1 KiB once and keeps its connection open.
     Idle,
+}
+
+/// How a connection is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// In clear text.
+    Clear,
+    /// TLS 1.3 with a full handshake.
+    Full,
+    /// TLS 1.3; all but the first connection of a client resume the session of the one before.
+    Resumed,
+}
+
+/// Whom a goal is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reference {
+    /// The first of these that takes part; where that is not the first of all, the report says so.
+    First(&'static [Peer]),
+    /// The one of these with the lowest median.
+    Best(&'static [Peer]),
 }
 
 /// The figure that a row compares.
@@ -80,23 +111,24 @@ const H1: Row = Row {
     name: "h1",
     about: "HTTP/1.1 keep-alive, GET 1 KiB, 64 connections",
     work: Work::Small,
+    opening: Opening::Clear,
     connections: 64,
     services: 1,
     log: false,
     metric: Metric::Cpu,
-    reference: Peer::Nginx,
+    reference: Reference::First(&[Peer::Nginx]),
     goal: Some(Goal::Ratio(0.95)),
 };
 
 /// All rows, in the order of the table.
-pub(crate) const ROWS: [Row; 9] = [
+pub(crate) const ROWS: [Row; 14] = [
     H1,
     Row {
         name: "down",
         about: "GET 1 MiB, 16 connections",
         work: Work::Down,
         connections: 16,
-        reference: Peer::Haproxy,
+        reference: Reference::First(&[Peer::Haproxy]),
         goal: Some(Goal::Ratio(0.90)),
         ..H1
     },
@@ -105,7 +137,7 @@ pub(crate) const ROWS: [Row; 9] = [
         about: "PUT 10 MiB, 8 connections",
         work: Work::Up,
         connections: 8,
-        reference: Peer::Haproxy,
+        reference: Reference::First(&[Peer::Haproxy]),
         goal: Some(Goal::Ratio(1.05)),
         ..H1
     },
@@ -129,5 +161,53 @@ pub(crate) const ROWS: [Row; 9] = [
     Row { name: "services-10", about: "h1 over 10 services", services: 10, goal: None, ..H1 },
     Row { name: "services-1000", about: "h1 over 1,000 services", services: 1_000, goal: None, ..H1 },
     Row { name: "services-10000", about: "h1 over 10,000 services", services: 10_000, goal: None, ..H1 },
+    Row {
+        name: "tls",
+        about: "h1 over TLS 1.3",
+        opening: Opening::Full,
+        reference: Reference::Best(&[Peer::Nginx, Peer::Haproxy]),
+        goal: Some(Goal::Ratio(0.80)),
+        ..H1
+    },
+    Row {
+        name: "handshake-full",
+        about: "a new connection with a full handshake for each GET of 1 KiB, 32 at once",
+        work: Work::Anew,
+        opening: Opening::Full,
+        connections: 32,
+        reference: Reference::First(&[Peer::Envoy, Peer::Nginx]),
+        goal: Some(Goal::Ratio(0.60)),
+        ..H1
+    },
+    Row {
+        name: "handshake-resumed",
+        about: "a new connection with a resumed session for each GET of 1 KiB, 32 at once",
+        work: Work::Anew,
+        opening: Opening::Resumed,
+        connections: 32,
+        reference: Reference::First(&[Peer::Envoy, Peer::Nginx]),
+        goal: Some(Goal::Ratio(0.65)),
+        ..H1
+    },
+    Row {
+        name: "h2",
+        about: "HTTP/2 over TLS, GET 1 KiB, 16 connections with 32 streams each",
+        work: Work::Streams,
+        opening: Opening::Full,
+        connections: 16,
+        reference: Reference::First(&[Peer::Haproxy]),
+        goal: Some(Goal::Ratio(1.0)),
+        ..H1
+    },
+    Row {
+        name: "idle-tls",
+        about: "idle over TLS",
+        work: Work::Idle,
+        opening: Opening::Full,
+        connections: 5_000,
+        metric: Metric::Memory,
+        goal: Some(Goal::Most(24.0)),
+        ..H1
+    },
     Row { name: "log", about: "h1 with the access log to a file", log: true, goal: None, ..H1 },
 ];
