@@ -219,10 +219,9 @@ fn add_latency(samples: &mut [(Option<Peer>, Vec<Sample>)]) {
 fn tell(peer: Option<Peer>, sample: &Sample) {
     let name = peer.map_or("direct", Peer::name);
     let Sample { cpu_us, rps, p50_us, p99_us, .. } = sample;
-    println!(
-        "{name:9} {cpu_us:9.2} µs CPU {rps:9.0} rps   p50 {p50_us:8.0} µs   p99 {p99_us:8.0} µs{}",
-        errors(sample)
-    );
+    let latency =
+        if p50_us.is_nan() { String::new() } else { format!("   p50 {p50_us:8.0} µs   p99 {p99_us:8.0} µs") };
+    println!("{name:9} {cpu_us:9.2} µs CPU {rps:9.0} rps{latency}{}", errors(sample));
 }
 
 fn errors(sample: &Sample) -> String {
