@@ -93,6 +93,11 @@ impl Containers {
         let uses = live.snapshot.services.iter().flat_map(|service| &service.versions);
         if self.present.is_none() && uses.into_iter().any(|version| version.backend.is_container()) {
             self.present = Some(self.docker.present());
+            if self.docker.engine().is_shared() && live.snapshot.settings.docker.owner.is_none() {
+                tracing::warn!(
+                    "another tidegate on this engine with a config at the same path would take these containers for its own, and remove them: name their owner by `docker: {{owner: NAME}}` in tidegate.yaml"
+                );
+            }
         }
         let held: HashSet<Box<str>> = reloader.held().map(Into::into).collect();
         // More likely a folder that is not mounted yet than the end of all services; what is removed does not come back.

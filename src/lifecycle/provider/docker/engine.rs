@@ -1,6 +1,7 @@
 //! The Docker engine: found, spoken to in the version that it knows, and lost and found again.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,12 @@ impl Engine {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Whether others may reach it whose files are at the same path as ours: it is elsewhere, or we are in a container.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        !self.host().starts_with("unix://") || Path::new("/.dockerenv").exists()
     }
 
     /// The client, in the newest version of the API that both sides know.

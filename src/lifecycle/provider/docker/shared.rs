@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::engine::Engine;
 use super::engine_error::EngineError;
@@ -18,6 +18,8 @@ use crate::model::version::Found;
 
 /// How long an engine that was there may take to come back, as one that is restarted does.
 const RESTART: Duration = Duration::from_secs(10);
+/// How long an engine may say nothing where no start waits for it, and the sweep does.
+const SILENT: Duration = Duration::from_secs(60);
 
 /// What the engine has told that may end a container.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,8 +83,20 @@ impl Shared {
     }
 
     /// Waits until the inventory is what the engine says; an error says why the engine cannot be reached. One that could be reached before
-    /// has a while to come back, at most `patience`: it may be restarting.
+    /// has a while to come back, at most `patience`: it may be restarting. One that takes connections and says nothing has as long, or
+    /// what connecting to it may take where `patience` is zero.
     pub(super) async fn synced(self: &Rc<Self>, patience: Duration) -> Result<(), Arc<EngineError>> {
+        let longest = if patience.is_zero() { SILENT } else { patience };
+        match timeout(longest, self.synced_at_last(patience)).await {
+            Ok(synced) => synced,
+            Err(_) => {
+                let host = self.engine.host().into();
+                Err(Arc::new(EngineError::Lost { host, source: bollard::errors::Error::RequestTimeoutError }))
+            }
+        }
+    }
+
+    async fn synced_at_last(self: &Rc<Self>, patience: Duration) -> Result<(), Arc<EngineError>> {
         self.follow();
         let patience = if self.was_reached.get() { patience.min(RESTART) } else { Duration::ZERO };
         let deadline = Instant::now() + patience;

@@ -99,6 +99,7 @@ async fn remove(shared: &Shared, known: &Known) -> Result<(), EngineError> {
     drop(client.unpause_container(&known.id).await);
     // With the signal and the grace of its making.
     is_done(client.stop_container(&known.id, None).await)?;
-    let options = RemoveContainerOptionsBuilder::new().v(true).force(true).build();
+    // Not its nameless volumes: a file that is away for a moment is no order to throw data away.
+    let options = RemoveContainerOptionsBuilder::new().force(true).build();
     is_done(client.remove_container(&known.id, Some(options)).await)
 }
