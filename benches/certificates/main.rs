@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -63,29 +63,39 @@ fn main() -> io::Result<ExitCode> {
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// The intermediate.
+    chain: String,
     client: Arc<ClientConfig>,
 }
 
 impl Authority {
     fn new() -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
+        let authority = |name: &str| -> Result<_, rcgen::Error> {
+            let mut params = CertificateParams::new(Vec::new())?;
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, name);
+            Ok((params, KeyPair::generate()?))
+        };
+        let (params, key) = authority("root")?;
         let mut roots = RootCertStore::empty();
         roots.add(params.self_signed(&key)?.der().clone())?;
+        let root = Issuer::new(params, key);
+        let (params, key) = authority("intermediate")?;
+        let chain = pem("CERTIFICATE", params.signed_by(&key, &root)?.der());
         let mut client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.resumption = Resumption::disabled();
-        Ok(Self { issuer: Issuer::new(params, key), client: Arc::new(client) })
+        Ok(Self { issuer: Issuer::new(params, key), chain, client: Arc::new(client) })
     }
 
     /// Key and certificate.
     fn sign(&self, name: &str) -> Result<String, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.issuer)?;
-        Ok(format!("{}{}", pem("PRIVATE KEY", &key.serialize_der()), pem("CERTIFICATE", certificate.der())))
+        let (key, own) = (pem("PRIVATE KEY", &key.serialize_der()), pem("CERTIFICATE", certificate.der()));
+        Ok(format!("{key}{own}{}", self.chain))
     }
 }
 

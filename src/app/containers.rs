@@ -63,7 +63,10 @@ impl Containers {
         let live = reloader.published().load();
         if self.due.is_some_and(|at| at <= Instant::now()) {
             self.due = None;
-            self.expect(&live, reloader);
+            self.expect(&live, reloader, true);
+        } else {
+            // What could not be removed while the engine was away, or was busy, is removed now.
+            self.expect(&live, reloader, false);
         }
         if let Some(present) = &mut self.present {
             for found in present.borrow_and_update().iter() {
@@ -75,7 +78,7 @@ impl Containers {
     }
 
     /// Tells the provider what there should be, and has it remove what should not.
-    fn expect(&mut self, live: &Live, reloader: &Reloader) {
+    fn expect(&mut self, live: &Live, reloader: &Reloader, is_edited: bool) {
         let versions = live.snapshot.services.iter().flat_map(|service| &service.versions);
         let containers = versions.filter(|version| version.backend.is_container());
         self.docker.expect(containers.map(|version| (&version.name, &*version.backend)));
@@ -91,10 +94,17 @@ impl Containers {
         if self.present.is_none() && uses.into_iter().any(|version| version.backend.is_container()) {
             self.present = Some(self.docker.present());
         }
-        let held = reloader.held().map(Into::into).collect();
+        let held: HashSet<Box<str>> = reloader.held().map(Into::into).collect();
+        // More likely a folder that is not mounted yet than the end of all services; what is removed does not come back.
+        let is_empty = live.snapshot.services.is_empty() && held.is_empty();
         let (docker, needed) = (self.docker.clone(), self.present.is_some());
         tokio::task::spawn_local(async move {
-            if let Err(error) = docker.remove_unwanted(&wanted, &held).await {
+            let done = match is_empty {
+                false => docker.remove_unwanted(&wanted, &held).await,
+                true if is_edited => docker.unwanted(&wanted, &held).await.map(|left| spared(&left)),
+                true => Ok(()),
+            };
+            if let Err(error) = done {
                 // Whoever has no containers need not have an engine.
                 if needed {
                     tracing::warn!("cannot look for containers that nobody wants: {error}");
@@ -113,5 +123,15 @@ impl Containers {
             tracing::error!("{message}");
         }
         self.told = differences;
+    }
+}
+
+/// Says which containers are left although no version wants them.
+fn spared(names: &[Box<str>]) {
+    if !names.is_empty() {
+        let names = names.join(" ");
+        tracing::warn!(
+            "there is no service at all, as where the folder of the services is not mounted yet, so these containers are left as they are: {names}; `docker rm -f {names}` if nobody needs them"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::home::{ConfigArg, Server, in_force};
 use super::progress::note;
 use super::table;
+use super::traffic::note_nobody;
 use crate::control::edit::Desk;
 use crate::control::remove;
 use crate::model::version::Backend;
@@ -52,7 +53,8 @@ pub fn run(args: &DeleteArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if deleted.rules > 0 {
         writeln!(out, "rules that pointed at it, and are gone: {}", deleted.rules)?;
     }
-    for moved in deleted.moved.iter().filter(|moved| moved.version != deleted.version) {
+    let others: Vec<_> = deleted.moved.iter().filter(|moved| moved.version != deleted.version).cloned().collect();
+    for moved in others.iter().filter(|moved| moved.weight != moved.before) {
         writeln!(
             out,
             "{} has {} of the traffic, was {}",
@@ -60,6 +62,9 @@ pub fn run(args: &DeleteArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             table::percent(moved.weight),
             table::percent(moved.before)
         )?;
+    }
+    if !others.is_empty() {
+        note_nobody(desk.name.as_str(), &others);
     }
     Ok(())
 }

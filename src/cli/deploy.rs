@@ -11,8 +11,8 @@ use serde_json::json;
 pub use self::arguments::DeployArgs;
 use super::block_on;
 use super::home::{Server, held_back};
-use super::progress::Progress;
-use super::traffic::show;
+use super::progress::{Progress, note};
+use super::traffic::{note_nobody, show};
 use crate::config::home::Home;
 use crate::control::containers;
 use crate::control::deploy::{Deploying, Deployment, From};
@@ -20,6 +20,9 @@ use crate::control::traffic::Moved;
 use crate::lifecycle::provider::docker::engine::Engine;
 use crate::model::name::{ServiceName, VersionName};
 use crate::telemetry::timestamp::Timestamp;
+
+/// What shells say of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 
 /// Deploys.
 ///
@@ -35,8 +38,12 @@ pub fn run(args: &DeployArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let seen = highest(&home, &deployment, &engine)?;
     let mut deploying = deployment.clone().begin(&home, seen, Timestamp::now().to_string())?;
     let name = deploying.name.clone();
-    let image = image::get(args, &deployment, &name, &engine, &mut progress)
-        .with_context(|| format!("`{name}` was not deployed, and nothing has changed; its number is not used again"))?;
+    let image = image::get(args, &deployment, &name, &engine, &mut progress).with_context(|| {
+        // There is no file to remember it.
+        let number = if deploying.is_new_service { "" } else { "; its number is not used again" };
+        format!("`{name}` was not deployed, and nothing has changed{number}")
+    })?;
+    end_by_ctrl_c(&deployment.service);
     deploying.write(image.as_deref())?;
     let (moved, took_ms) = match &server {
         Some(server) => up(server, &deploying, &mut progress)?,
@@ -56,7 +63,20 @@ pub fn run(args: &DeployArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         Some(took) => writeln!(out, "{name} is up, after {:.2} s", took as f64 / 1e3)?,
         None => writeln!(out, "{name} is written")?,
     }
-    show(&deployment.service, &moved, false, out)
+    show(&deployment.service, &moved, false, out)?;
+    note_nobody(&deployment.service, &moved);
+    Ok(())
+}
+
+/// Has Ctrl-C end the program again: who has listened for it once, as is done while an image is got, is not ended by it any more.
+fn end_by_ctrl_c(service: &str) {
+    let told = format!("interrupted; `tidegate versions {service}` says how far it came");
+    std::thread::spawn(move || {
+        if let Ok(Ok(())) = block_on(tokio::signal::ctrl_c()) {
+            note(&told);
+            std::process::exit(INTERRUPTED);
+        }
+    });
 }
 
 /// The highest number that containers have. Only a deploy of a container needs an engine.

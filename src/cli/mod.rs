@@ -153,6 +153,38 @@ fn complain(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nobody is left to read a closed standard error.
-    let _told = writeln!(io::stderr(), "tidegate: {error:#}");
+    let _told = writeln!(io::stderr(), "tidegate: {}", in_full(error));
     ExitCode::FAILURE
+}
+
+/// An error with its causes, as far as it does not tell them itself.
+fn in_full(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn what_an_error_tells_of_its_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write it: {source}; be root")]
+        struct Wrapped {
+            source: io::Error,
+        }
+        let wrapped = Wrapped { source: io::Error::other("denied") };
+        let error = Err::<(), _>(wrapped).context("not deployed").expect_err("an error");
+        assert_eq!(in_full(&error), "not deployed: cannot write it: denied; be root");
+    }
 }

@@ -121,6 +121,14 @@ fn shift(
     Ok(moved)
 }
 
+/// Says so where no version of a service gets anything any more, or yet.
+pub(super) fn note_nobody(service: &str, moved: &[Moved]) {
+    let last = moved.last().map_or("VERSION", |moved| &moved.version);
+    if moved.iter().all(|moved| moved.weight == 0.0) {
+        note(&format!("no version of {service} has traffic: `tidegate traffic {service} {last}=100` gives it some"));
+    }
+}
+
 /// The weights, and what they were where that is something else.
 pub(super) fn show(service: &str, moved: &[Moved], json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {

@@ -1,6 +1,6 @@
 //! The files of one tidegate, as the commands that edit them see them: without a server, and one service at a time.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::compile::{self, Check, Defaults, Known, settings};
@@ -112,7 +112,13 @@ impl Home {
 /// Whose the containers are that the tidegate of this tidegate.yaml makes.
 #[must_use]
 pub fn owner(root: &Path, settings: &Settings) -> String {
-    let of_file = || std::path::absolute(root).unwrap_or_else(|_| root.to_owned()).to_string_lossy().into_owned();
+    let of_file = || {
+        let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        // The same file by another way is the same owner. Links stay as they are: a folder of releases has one that leads to the current.
+        let is_winding = absolute.components().any(|part| part == Component::ParentDir);
+        let straight = is_winding.then(|| std::fs::canonicalize(&absolute).ok()).flatten();
+        straight.unwrap_or(absolute).to_string_lossy().into_owned()
+    };
     settings.docker.owner.as_ref().map_or_else(of_file, |owner| owner.to_string())
 }
 
@@ -127,5 +133,21 @@ impl Draft {
     pub fn weights(&self) -> impl Iterator<Item = (&VersionName, Weight)> {
         let versions = self.service.versions.iter().enumerate();
         versions.map(|(index, version)| (&version.name, self.service.weights.get(index)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_is_the_same_by_a_path_with_dots() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = std::fs::canonicalize(dir.path()).expect("a path").join("tidegate.yaml");
+        std::fs::write(&root, "{}\n").expect("write");
+        std::fs::create_dir(root.with_file_name("services")).expect("a folder");
+        let home = Home::read(&root).expect("good");
+        assert_eq!(home.owner(), root.to_string_lossy());
+        assert_eq!(owner(&root.with_file_name("services/.././tidegate.yaml"), &home.settings), home.owner());
     }
 }

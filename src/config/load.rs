@@ -90,7 +90,17 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
     let source = Arc::clone(&check.source);
     // With errors in tidegate.yaml the services are checked all the same, as far as it can be understood.
     let compiled = settings::settings(&mut check, &file.unwrap_or_default());
+    let folder_id = folder::identity(&compiled.services);
     let files = service_files(&mut check, &compiled.services, compiled.services_at);
+    let had_services = |before: &&Memory| !before.services.is_empty() && before.folder == compiled.services;
+    // It may be exchanged while it is read.
+    let ids = [folder_id, folder::identity(&compiled.services)];
+    if let Some(before) = previous.map(|loaded| &loaded.memory).filter(had_services)
+        && files.is_empty()
+        && ids.iter().any(|id| id.is_some() && *id != before.folder_id)
+    {
+        folder::note_exchange(&mut check, &compiled.services);
+    }
     let folders: Vec<PathBuf> =
         compiled.settings.certificates.iter().cloned().chain([compiled.settings.acme.certificates()]).collect();
     let pairs = pairs(&mut check, &compiled, &folders, previous);
@@ -124,7 +134,7 @@ pub fn load(root: &Path, previous: Option<&Loaded>, in_force: &InForce<'_>) -> L
             watch: sorted(read.watch),
             watch_all_in: folders,
             places: Places::new(source, compiled.listeners_at, compiled.access_log_at),
-            memory: Memory { services: read.entries, folder: compiled.services, defaults, pairs },
+            memory: Memory { services: read.entries, folder: compiled.services, folder_id, defaults, pairs },
         },
         Err(conflicts) => {
             of_root.extend(conflicts.iter().map(|conflict| {
@@ -142,6 +152,8 @@ struct Memory {
     services: BTreeMap<ServiceName, Arc<Entry>>,
     /// The folder of their files.
     folder: PathBuf,
+    /// Which one that is.
+    folder_id: Option<(u64, u64)>,
     /// What they have unless they say otherwise.
     defaults: Arc<Defaults>,
     /// What is in the folders of certificates.

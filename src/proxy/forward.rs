@@ -4,30 +4,25 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::TE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use http_body::Body;
+use http::{Method, Response, StatusCode};
 
 use super::alarm::{Alarm, Elapsed};
+use super::awaiting::Awaiting;
 use super::body::{Download, Patience, RequestBody, ResponseBody, Upload};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward_http2::Answered as Answered2;
-use super::headers::{Downstream, clean_response, forwarded, has_token};
+use super::headers::{Downstream, clean_response, has_token};
 use super::outline::Outline;
 use super::phase::Phase;
 use super::tunnel::Limits;
 use super::upgrade::{self, Tunnel};
 use super::upstream::head::Head;
-use super::upstream::http2;
-use super::upstream::{
-    Arriving, Asks, Connection, DialError, FRESH, Framing, IDLE_LIMIT, Outgoing, SendError, Sending, Turn,
-};
+use super::upstream::{Arriving, Asks, Connection, DialError, FRESH, IDLE_LIMIT, Outgoing, SendError, Turn};
 use super::waiting::{SOON, Waited, wait};
 use super::worker::Worker;
 use crate::lifecycle::lease::Lease;
@@ -171,46 +166,6 @@ async fn forward_http2(
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     Ok(Some(response))
-}
-
-/// A request on its way, until the head of its response has come.
-pub(super) trait Awaiting {
-    /// The head.
-    type Head;
-    /// Why there is none.
-    type Error;
-
-    /// Sends and waits for the head.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Head, Self::Error>>;
-
-    /// Whether the backend has all of the request that it will get.
-    fn is_sent(&self) -> bool;
-}
-
-impl Awaiting for Outgoing {
-    type Head = Head;
-    type Error = SendError;
-
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
-        self.poll_head(cx)
-    }
-
-    fn is_sent(&self) -> bool {
-        self.is_sent()
-    }
-}
-
-impl Awaiting for http2::Outgoing {
-    type Head = Response<h2::RecvStream>;
-    type Error = http2::SendError;
-
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Head, Self::Error>> {
-        self.poll_head(cx)
-    }
-
-    fn is_sent(&self) -> bool {
-        self.is_sent()
-    }
 }
 
 /// Why there is no answer.
@@ -472,69 +427,6 @@ impl Call<'_> {
             }
         }
     }
-
-    /// The request as the backend gets it: origin-form, whatever the client sent, straight from the parsed head into bytes.
-    fn encode(&self, body: RequestBody, upgrade: bool) -> Sending {
-        let mut head = BytesMut::with_capacity(HEAD_CAPACITY);
-        head.extend_from_slice(self.parts.method.as_str().as_bytes());
-        head.extend_from_slice(b" ");
-        head.extend_from_slice(self.path.as_bytes());
-        if let Some(query) = self.parts.uri.query() {
-            head.extend_from_slice(b"?");
-            head.extend_from_slice(query.as_bytes());
-        }
-        head.extend_from_slice(b" HTTP/1.1\r\n");
-        let edits = &self.policy.request_headers;
-        if edits.is_empty() {
-            forwarded(&self.parts.headers, self.outline, &self.head, |name, value| put(&mut head, name, value));
-        } else {
-            let mut headers = HeaderMap::with_capacity(self.parts.headers.len() + 4);
-            forwarded(&self.parts.headers, self.outline, &self.head, |name, value| {
-                if let Ok(value) = HeaderValue::from_bytes(value) {
-                    headers.append(name, value);
-                }
-            });
-            edits.apply(&mut headers);
-            headers.iter().for_each(|(name, value)| put(&mut head, name, value.as_bytes()));
-        }
-        if upgrade {
-            head.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
-        }
-        let framing = match body.size_hint().exact() {
-            None => {
-                put(&mut head, &TRANSFER_ENCODING, b"chunked");
-                // What is set, added or removed by the policy must not come in by the back door.
-                let trailers = edits.is_empty();
-                if trailers {
-                    self.parts
-                        .headers
-                        .get_all(TRAILER)
-                        .iter()
-                        .for_each(|names| put(&mut head, &TRAILER, names.as_bytes()));
-                }
-                Framing::Chunked { trailers }
-            }
-            Some(0) if !self.outline.content_length => Framing::Length,
-            Some(length) => {
-                put(&mut head, &CONTENT_LENGTH, length.to_string().as_bytes());
-                Framing::Length
-            }
-        };
-        head.extend_from_slice(b"\r\n");
-        Sending::new(head, framing, body)
-    }
-}
-
-/// Room for the head of most requests.
-const HEAD_CAPACITY: usize = 1024;
-
-fn put(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    let name = name.as_str().as_bytes();
-    head.reserve(name.len() + value.len() + 4);
-    head.extend_from_slice(name);
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
 }
 
 /// Whether an error says something of this host and nothing of the backend.

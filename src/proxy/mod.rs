@@ -7,9 +7,11 @@
 
 pub mod alarm;
 pub mod answer;
+mod awaiting;
 pub mod body;
 pub mod client_io;
 pub mod connection;
+mod encoding;
 pub mod error;
 pub mod exchange;
 pub mod forward;

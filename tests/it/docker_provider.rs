@@ -544,6 +544,32 @@ fn what_nobody_wants_is_removed_and_foreign_ones_are_not() {
 }
 
 #[test]
+fn a_container_that_two_versions_name_goes_on_until_neither_needs_it() {
+    let Some(containers) = Containers::new() else { return };
+    let own = format!("{}-mine", containers.name());
+    containers.run(&own, &["MARK=mine"], &[]);
+    let found = |number| {
+        let which = Found::Name(own.as_str().into());
+        version(&containers, number, Backend::Found(FoundSpec { which, port: 80 }))
+    };
+    on_control_thread(async || {
+        let provider = provider(&containers);
+        let (one, other) = (found(1), found(2));
+        let mut first = up(&provider, &one).await.expect("ready");
+        let second = up(&provider, &other).await.expect("ready");
+        let before = containers.run_of(&own);
+        first.pause().await.expect("paused");
+        assert!(ask(&second, 0).await.ends_with("mine"), "it is not frozen");
+        first.resume(&one.start).await.expect("goes on");
+        first.stop(&one.stop, End::Rest).await;
+        assert!(ask(&second, 0).await.ends_with("mine"));
+        assert_eq!(containers.run_of(&own), before);
+        second.stop(&other.stop, End::Rest).await;
+        assert_eq!(containers.state(&own), "exited");
+    });
+}
+
+#[test]
 fn somebody_elses_container_is_started_and_stopped_and_outlives_its_version() {
     let Some(containers) = Containers::new() else { return };
     let own = format!("{}-mine", containers.name());

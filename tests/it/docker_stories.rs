@@ -207,6 +207,30 @@ fn what_no_version_wants_goes_at_the_start_and_what_is_foreign_stays() {
 }
 
 #[test]
+fn a_folder_of_services_that_is_empty_at_the_start_costs_no_container() {
+    let Some(containers) = Containers::new() else { return };
+    let yaml = |number: u32| {
+        let version = containers.version(number);
+        format!("last_version: 2\nversions:\n  {version}: {{image: \"{}\"}}\n", containers.image())
+    };
+    let mut site = site(&containers, &yaml(1)).start();
+    ask(&site, &containers.host());
+    let name = format!("{}-1", containers.version(1));
+    let run = containers.run_of(&name);
+    site.signal("KILL");
+    site.wait();
+    std::fs::remove_file(site.service(containers.name())).expect("a service");
+    site.start_again();
+    eventually("the warning", || site.log().contains("there is no service at all").then_some(()));
+    assert!(site.log().contains(&format!("`docker rm -f {name}`")), "{}", site.log());
+    site.edit_service(containers.name(), &yaml(1));
+    ask(&site, &containers.host());
+    assert_eq!(containers.run_of(&name), run, "it has run on");
+    site.edit_service(containers.name(), &yaml(2));
+    eventually("its end", || (containers.state(&name) == "gone").then_some(()));
+}
+
+#[test]
 fn requests_through_sleeps_and_wakes_are_all_answered_also_where_the_stop_signal_is_ignored() {
     let Some(containers) = Containers::new() else { return };
     let host = containers.host();

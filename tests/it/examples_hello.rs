@@ -7,13 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::StopContainerOptionsBuilder;
-use tidegate::control::build::{BuildRequest, Source, build};
-use tidegate::model::image::Reference;
 use tidegate::model::name::{ServiceName, VersionName};
 
 use crate::support::docker::Containers;
 use crate::support::engine::{Images, unique};
-use crate::support::site::Site;
+use crate::support::site::{Site, tidegate};
 use crate::support::{local_base, skip};
 
 const LANGUAGES: [&str; 5] = ["go", "java", "node", "php", "python"];
@@ -33,21 +31,23 @@ fn answers(language: &str, base: Option<Vec<u8>>, cure: &str, hello: &str) {
     let version = VersionName::numbered(&service, 1);
     // Kept until the containers are gone.
     let mut kept = None;
-    let built = containers.ask(async |docker| {
+    let name = unique(language);
+    containers.ask(async |docker| {
         let images = kept.insert(Images::new(docker));
-        let name = unique(language);
         images.import_tar(&name, "1", base, &[]).await;
         images.own(&format!("tidegate/{service}:001"));
-        let source = Source::parse(&example(language).to_string_lossy()).expect("a folder");
-        let mut request = BuildRequest::new(source, version.clone());
-        request.arguments = vec![("BASE".to_owned(), format!("{name}:1"))];
-        let mut said = String::new();
-        let built = build(docker, request, &mut |line| said.push_str(&format!("{line}\n"))).await;
-        built.unwrap_or_else(|error| panic!("{error}\n{said}"))
     });
-    assert!(matches!(&built.image, Reference::Named(named) if named.digest.is_some()), "{}", built.image);
-    let yaml = format!("versions: {{{version}: {{image: \"{}\"}}}}\n", built.image);
-    let site = Site::new().service(containers.name(), &yaml).start();
+    let site = Site::new().start();
+    let said = tidegate()
+        .args(["deploy", containers.name(), "--build"])
+        .arg(example(language))
+        .args(["--build-arg", &format!("BASE={name}:1"), "--config"])
+        .arg(site.root())
+        .output()
+        .expect("runs");
+    assert!(said.status.success(), "{}\n{}", String::from_utf8_lossy(&said.stderr), site.log());
+    let yaml = fs::read_to_string(site.service(containers.name())).expect("the service's file");
+    assert!(yaml.contains(&format!("image: tidegate/{service}:001@sha256:")), "{yaml}");
     let answer = site.get(&containers.host(), "/");
     assert_eq!((answer.status(), answer.text().as_str()), (200, hello), "{}", site.log());
     // The signal that the image names, or SIGTERM; KILL would come after 10 s.

@@ -291,6 +291,23 @@ fn a_folder_of_services_that_is_gone_changes_nothing() {
 }
 
 #[test]
+fn an_empty_folder_in_the_place_of_the_services_changes_nothing() {
+    let fleet = Fleet::of("shop", 2);
+    let site = shop(&fleet);
+    let (services, away) = (site.path().join("services"), site.path().join("away"));
+    fs::rename(&services, &away).expect("moved away");
+    fs::create_dir(&services).expect("another");
+    eventually("it is held back", || {
+        site.rejected().iter().any(|why| why.contains("is it not mounted?")).then_some(())
+    });
+    assert_eq!(site.get("shop.localhost", "/").status(), 200);
+    fs::remove_dir(&services).and_then(|()| fs::rename(&away, &services)).expect("put back");
+    eventually("it is whole again", || site.rejected().is_empty().then_some(()));
+    fs::remove_file(site.service("shop")).expect("removed");
+    eventually("its end", || (site.get("shop.localhost", "/").status() == 404).then_some(()));
+}
+
+#[test]
 fn a_half_written_pair_keeps_the_last_good_one() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
     let fixture = |name: &str| fs::read_to_string(fixtures.join(name)).expect("a fixture");

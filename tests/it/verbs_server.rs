@@ -1,6 +1,7 @@
 //! Verbs with a tidegate that runs: versions are woken before they get traffic, and one that does not come up gets none.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -30,6 +31,30 @@ fn answers(site: &Site) -> String {
     let answer = site.get("shop.localhost", "/");
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.text()
+}
+
+#[test]
+fn ctrl_c_ends_a_deploy_that_waits_for_its_version_and_the_traffic_stays() {
+    let site = Site::new().start();
+    good(&site, &deploy(&[], &program()));
+    let before = answers(&site);
+    let mut deploying = tidegate()
+        .args(["deploy", "shop", "-c"])
+        .arg(site.root())
+        .args(["--traffic", "100", "--command", "--", "sleep", "60"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run");
+    eventually("the start", || site.status()["services"].to_string().contains("\"starting\"").then_some(()));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(deploying.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("running");
+    let ended = eventually("its end", || deploying.try_wait().expect("ours"));
+    assert!(!ended.success(), "{ended}");
+    let mut said = String::new();
+    deploying.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert!(said.contains("interrupted; `tidegate versions shop`"), "{said}");
+    assert_eq!(Said::parse(&answers(&site)).pid, Said::parse(&before).pid);
+    good(&site, &["delete", "shop-002"]);
 }
 
 /// What is behind `--` to run the backend of tests.

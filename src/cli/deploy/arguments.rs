@@ -34,6 +34,9 @@ pub struct DeployArgs {
     /// The folder of what is built that the build sees; without it, all
     #[arg(long, value_name = "PATH", requires = "build")]
     pub context: Option<PathBuf>,
+    /// An argument that the Dockerfile asks for by ARG; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "build")]
+    pub build_arg: Vec<String>,
     /// A file with a token for a private repository
     #[arg(long, value_name = "FILE", requires = "build")]
     pub git_token_file: Option<PathBuf>,
@@ -156,6 +159,14 @@ fn variable(text: &str) -> anyhow::Result<(String, String)> {
     let (name, value) = text.split_once('=').with_context(|| {
         format!("`--env {text}` has no value: write `--env {text}=VALUE`, or `--env '{text}=${{{text}}}'` for what tidegate's environment has")
     })?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// An argument of a build.
+pub(super) fn build_argument(text: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = text
+        .split_once('=')
+        .with_context(|| format!("`--build-arg {text}` has no value: write `--build-arg {text}=VALUE`"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

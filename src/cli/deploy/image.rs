@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::anyhow;
 
-use super::arguments::DeployArgs;
+use super::arguments::{DeployArgs, build_argument};
 use crate::cli::block_on;
 use crate::cli::progress::Progress;
 use crate::control::build::{BuildRequest, Source, build};
@@ -80,6 +80,8 @@ async fn built(
     let mut request = BuildRequest::new(Source::parse(source)?, version.clone());
     request.context.clone_from(&args.context);
     request.dockerfile.clone_from(&args.dockerfile);
+    request.arguments =
+        args.build_arg.iter().map(|argument| build_argument(argument)).collect::<anyhow::Result<_>>()?;
     request.token_file.clone_from(&args.git_token_file);
     request.keychain = keychain()?;
     let client = engine.client().await?;

@@ -3,12 +3,16 @@
 //! What has not changed is not read again. A pair that was whole and is not any more, because somebody is about to write it, stays
 //! as it was for as long as one of its files is there.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustc_hash::FxHashMap;
 
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::stamp::Stamp;
@@ -83,8 +87,11 @@ impl Role {
 /// What was read of the files that have changed.
 #[derive(Default)]
 struct Read {
-    chains: Vec<(PathBuf, Chain)>,
-    keys: Vec<(PathBuf, Key)>,
+    /// The files with certificates. They are read once more when all keys are known, one at a time: thousands of them, taken apart, would be
+    /// many times what is kept.
+    chains: Vec<PathBuf>,
+    /// By public key.
+    keys: FxHashMap<Vec<u8>, (PathBuf, Key)>,
     roles: BTreeMap<PathBuf, Role>,
 }
 
@@ -250,17 +257,14 @@ impl Read {
                 for key in &sections.keys {
                     match Key::new(key) {
                         Ok(key) => {
-                            self.keys.push((path.to_owned(), key));
+                            self.keys.insert(key.public_key.clone(), (path.to_owned(), key));
                             role = Role::KeyAlone;
                         }
                         Err(error) => role = wrong("the key", &error),
                     }
                 }
                 if !sections.certificates.is_empty() {
-                    match Chain::new(sections.certificates) {
-                        Ok(chain) => self.chains.push((path.to_owned(), chain)),
-                        Err(error) => role = wrong("the certificate", &error),
-                    }
+                    self.chains.push(path.to_owned());
                 }
                 role
             }
@@ -271,12 +275,22 @@ impl Read {
 
     /// Finds the pairs, and so what each file is. `in_use` are certificates that have not changed, with the files of their keys.
     fn settle(mut self, in_use: &[(PathBuf, Arc<Certificate>)]) -> BTreeMap<PathBuf, Role> {
+        // By the digest of the server's own certificate.
         let mut own: BTreeMap<Vec<u8>, (usize, PathBuf)> = BTreeMap::new();
-        for (path, chain) in self.chains {
-            let key = self.keys.iter().find(|(_, key)| chain.has(key)).cloned().or_else(|| {
-                let used = in_use.iter().map(|(path, used)| (path.clone(), Key::of(Arc::clone(&used.pair.key))));
-                { used }.find(|(_, key)| chain.has(key))
-            });
+        let used = LazyCell::new(|| {
+            let used = in_use.iter().map(|(path, used)| (path.clone(), Key::of(Arc::clone(&used.pair.key))));
+            used.map(|(path, key)| (key.public_key.clone(), (path, key))).collect::<FxHashMap<_, _>>()
+        });
+        for path in self.chains {
+            let chain = match pem::read(&path).and_then(|sections| Chain::new(sections.certificates)) {
+                Ok(chain) => chain,
+                Err(error) => {
+                    self.roles.insert(path, wrong("the certificate", &error));
+                    continue;
+                }
+            };
+            let key = chain.public_keys().find_map(|public_key| self.keys.get(public_key)).cloned();
+            let key = key.or_else(|| chain.public_keys().find_map(|public_key| used.get(public_key)).cloned());
             let Some((key_path, key)) = key else {
                 if !chain.is_of_authorities() {
                     let help = "put the key beside it, in a PEM file of any name";
@@ -286,7 +300,7 @@ impl Read {
             };
             let Some(pair) = chain.pair(&key, path.clone()) else { continue };
             // `cert.pem` and `fullchain.pem` are the same but for the chain.
-            let leaf = pair.certificate.pair.cert[0].to_vec();
+            let leaf = digest(&SHA256, &pair.certificate.pair.cert[0]).as_ref().to_vec();
             let length = pair.certificate.pair.cert.len();
             match own.get(&leaf) {
                 Some((longest, _)) if *longest >= length => continue,

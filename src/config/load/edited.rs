@@ -25,7 +25,7 @@ impl Loaded {
     #[must_use]
     pub fn edited(&self, files: &BTreeSet<PathBuf>, in_force: &InForce<'_>) -> Option<Edited> {
         let before = self.snapshot.as_ref().filter(|_| self.diagnostics.is_empty() && self.held.is_empty())?;
-        let Memory { services, folder, defaults, pairs: _ } = &self.memory;
+        let Memory { services, folder, defaults, folder_id: _, pairs: _ } = &self.memory;
         let folder_itself = folder.canonicalize().ok()?;
         let (mut entries, mut others) = (Vec::new(), Vec::new());
         for file in files {

@@ -1,11 +1,27 @@
 //! The folder of the services.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::compile::Check;
 use crate::config::diagnostic::{Diagnostic, Label};
 use crate::config::source::Span;
+
+/// Which folder it is, whatever its name stands for by now: its device and inode; `None` where there is none.
+pub(super) fn identity(folder: &Path) -> Option<(u64, u64)> {
+    fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Notes that there is another folder without services in the place of the one that had some, as where one is not mounted any more. All
+/// services would end with it.
+pub(super) fn note_exchange(check: &mut Check, folder: &Path) {
+    let message =
+        format!("the folder `{}` is not the one that it was, and has no service: is it not mounted?", folder.display());
+    let cure =
+        "put it back, or a service into this one; what was in force still is, and ends when tidegate is started anew";
+    check.note(Diagnostic::error(message, Label::file(folder)).help(cure));
+}
 
 /// The service files of the folder, by stem. Hidden files are the business of editors.
 pub(super) fn service_files(check: &mut Check, folder: &Path, named_at: Option<Span>) -> Vec<(String, PathBuf)> {

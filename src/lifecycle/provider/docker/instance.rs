@@ -377,7 +377,7 @@ impl DockerInstance {
         ExitReport { code, killed: false, stop_failed: false, cause, last_lines }
     }
 
-    /// Freezes it.
+    /// Freezes it, but for a container that another version needs as well.
     ///
     /// # Errors
     /// When the engine does not.
@@ -385,7 +385,7 @@ impl DockerInstance {
         self.settle().await?;
         self.is_paused = true;
         let client = self.client().await?;
-        for part in &self.parts {
+        for part in self.parts.iter().filter(|part| !self.shared.is_shared(&part.claim.id)) {
             let deadline = Instant::now() + HEARSAY;
             loop {
                 match client.pause_container(&part.claim.id).await.map_err(|error| self.shared.engine.error(error)) {
@@ -493,6 +493,10 @@ impl DockerInstance {
     }
 
     async fn stop_part(&self, part: &Part, stop: &Stop, end: End) -> ExitReport {
+        if self.is_found && self.shared.is_shared(&part.claim.id) {
+            let cause = Some(format!("its container `{}` goes on for another version", part.name));
+            return ExitReport { code: None, killed: false, stop_failed: false, cause, last_lines: Vec::new() };
+        }
         let began = Instant::now();
         match self.end_part(part, stop, end).await {
             Ok(state) => {

@@ -53,6 +53,11 @@ impl Inventory {
         self.known.values()
     }
 
+    /// The one with this ID.
+    pub(super) fn get(&self, id: &str) -> Option<&Known> {
+        self.known.get(id)
+    }
+
     /// Those of a version.
     pub(super) fn of<'a>(&'a self, version: &'a str) -> impl Iterator<Item = &'a Known> {
         self.all().filter(move |known| &*known.version == version)

@@ -188,6 +188,21 @@ impl DockerProvider {
         sweep::remove_unwanted(&self.shared, wanted, held).await
     }
 
+    /// The names of the containers that [`remove_unwanted`](Self::remove_unwanted) would remove, sorted.
+    ///
+    /// # Errors
+    /// When the engine is away.
+    pub async fn unwanted(
+        &self,
+        wanted: &HashSet<Box<str>>,
+        held: &HashSet<Box<str>>,
+    ) -> Result<Vec<Box<str>>, Arc<EngineError>> {
+        let unwanted = sweep::unwanted(&self.shared, wanted, held).await?;
+        let mut names: Vec<_> = unwanted.into_iter().map(|known| known.name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The versions whose containers were made from another spec than the config has. They are used as they are.
     #[must_use]
     pub fn differences(&self) -> Vec<Difference> {

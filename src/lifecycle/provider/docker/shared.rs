@@ -34,8 +34,9 @@ pub(super) struct Shared {
     pub(super) settings: Docker,
     pub(super) owner: Box<str>,
     pub(super) inventory: RefCell<Inventory>,
-    /// Containers that an instance has, or is about to.
-    claimed: RefCell<HashSet<Box<str>>>,
+    /// Containers that an instance has, or is about to, and how many instances that are: several versions may name the same one of
+    /// somebody else's.
+    claimed: RefCell<HashMap<Box<str>, u32>>,
     /// Names that are being made.
     naming: RefCell<HashSet<String>>,
     /// Told of everything that may have changed a container, by its ID.
@@ -112,13 +113,22 @@ impl Shared {
 
     /// Takes a container for an instance, until the claim is dropped.
     pub(super) fn claim(self: &Rc<Self>, id: &str) -> Claim {
-        self.claimed.borrow_mut().insert(id.into());
+        *self.claimed.borrow_mut().entry(id.into()).or_default() += 1;
         self.deaths.borrow_mut().remove(id);
         Claim { shared: Rc::clone(self), id: id.into() }
     }
 
+    /// Whether no instance has a container, nor is about to: the engine may tell of one that is being made before it answers whoever has
+    /// it made.
     pub(super) fn is_free(&self, id: &str) -> bool {
-        !self.claimed.borrow().contains(id)
+        let inventory = self.inventory.borrow();
+        let is_in_making = inventory.get(id).is_some_and(|known| self.naming.borrow().contains(&*known.name));
+        !is_in_making && !self.claimed.borrow().contains_key(id)
+    }
+
+    /// Whether more than one instance has a container.
+    pub(super) fn is_shared(&self, id: &str) -> bool {
+        self.claimed.borrow().get(id).is_some_and(|claims| *claims > 1)
     }
 
     /// A name for a new container of a version, which nobody else gets until it is dropped.
@@ -176,7 +186,13 @@ pub(super) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.claimed.borrow_mut().remove(&self.id);
+        let mut claimed = self.shared.claimed.borrow_mut();
+        if let Some(claims) = claimed.get_mut(&self.id) {
+            *claims -= 1;
+            if *claims == 0 {
+                claimed.remove(&self.id);
+            }
+        }
     }
 }
 
@@ -210,5 +226,33 @@ impl Drop for UndoWhenDropped {
         if let Some((version, done)) = self.undoing.take() {
             self.shared.undoing.borrow_mut().entry(version).or_default().push(done);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{EventActor, EventMessage};
+
+    use super::super::labels;
+    use super::*;
+
+    #[test]
+    fn what_is_being_made_is_left_to_whoever_makes_it() {
+        let shared = Rc::new(Shared::new(Engine::new(Some("unix:///nowhere")), Docker::default(), "us"));
+        let name = shared.name("shop-001");
+        let labels = [("name", &*name.name), (labels::OWNER, "us"), (labels::VERSION, "shop-001")];
+        let attributes = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        // The engine tells everybody before it answers.
+        shared.inventory.borrow_mut().apply(&EventMessage {
+            action: Some("create".into()),
+            actor: Some(EventActor { id: Some("a".into()), attributes: Some(attributes) }),
+            ..EventMessage::default()
+        });
+        assert!(!shared.is_free("a") && shared.claim_next("shop-001").is_none());
+        let claim = shared.claim("a");
+        drop(name);
+        assert!(shared.claim_next("shop-001").is_none());
+        drop(claim);
+        assert!(shared.claim_next("shop-001").is_some());
     }
 }

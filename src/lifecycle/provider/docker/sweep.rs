@@ -7,10 +7,16 @@ use std::time::Duration;
 
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
+use super::container::Container;
 use super::engine_error::EngineError;
 use super::inventory::Known;
 use super::shared::Shared;
 use super::{events, labels};
+
+/// How long the engine may take to stop a container, beyond its grace.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The grace of a container that says none, as the engine has it.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Stops and removes the containers of ours whose version is not `wanted`, unless its service is `held` or an instance has it.
 pub(super) async fn remove_unwanted(
@@ -18,22 +24,9 @@ pub(super) async fn remove_unwanted(
     wanted: &HashSet<Box<str>>,
     held: &HashSet<Box<str>>,
 ) -> Result<(), Arc<EngineError>> {
-    if shared.is_followed.get() {
-        shared.synced(Duration::ZERO).await?;
-    } else {
-        // Nobody has asked for a container yet, so perhaps nobody needs an engine: one look will do.
-        let client = shared.engine.client().await?;
-        let all = events::list(&client).await.map_err(|error| shared.engine.error(error))?;
-        shared.inventory.borrow_mut().replace(&all);
-    }
-    let unwanted: Vec<Known> = {
-        let inventory = shared.inventory.borrow();
-        let is_wanted =
-            |known: &&Known| wanted.contains(&known.version) || held.contains(labels::service_of(&known.version));
-        inventory.all().filter(|known| !is_wanted(known) && shared.is_free(&known.id)).cloned().collect()
-    };
-    for known in unwanted {
-        if !shared.is_free(&known.id) {
+    for known in unwanted(shared, wanted, held).await? {
+        // Another look may have come first.
+        if !shared.is_free(&known.id) || shared.inventory.borrow().get(&known.id).is_none() {
             continue;
         }
         match remove_one(shared, &known).await {
@@ -45,6 +38,26 @@ pub(super) async fn remove_unwanted(
         }
     }
     Ok(())
+}
+
+/// The containers that [`remove_unwanted`] would remove.
+pub(super) async fn unwanted(
+    shared: &Rc<Shared>,
+    wanted: &HashSet<Box<str>>,
+    held: &HashSet<Box<str>>,
+) -> Result<Vec<Known>, Arc<EngineError>> {
+    if shared.is_followed.get() {
+        shared.synced(Duration::ZERO).await?;
+    } else {
+        // Nobody has asked for a container yet, so perhaps nobody needs an engine: one look will do.
+        let client = shared.engine.client().await?;
+        let all = events::list(&client).await.map_err(|error| shared.engine.error(error))?;
+        shared.inventory.borrow_mut().replace(&all);
+    }
+    let inventory = shared.inventory.borrow();
+    let is_wanted =
+        |known: &&Known| wanted.contains(&known.version) || held.contains(labels::service_of(&known.version));
+    Ok(inventory.all().filter(|known| !is_wanted(known) && shared.is_free(&known.id)).cloned().collect())
 }
 
 /// Stops and removes the containers of a version that no instance has.
@@ -69,7 +82,14 @@ async fn remove_one(shared: &Rc<Shared>, known: &Known) -> Result<(), EngineErro
 }
 
 async fn remove(shared: &Shared, known: &Known) -> Result<(), EngineError> {
-    let client = shared.engine.client().await?;
+    let container = match Container::look(&shared.engine, &known.id).await {
+        Ok(container) => container,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let grace = container.answer.config.as_ref().and_then(|config| u64::try_from(config.stop_timeout?).ok());
+    let limit = grace.map_or(GRACE, Duration::from_secs).saturating_add(STOP_TIMEOUT);
+    let client = shared.engine.client().await?.with_timeout(limit);
     let is_done = |result: Result<(), bollard::errors::Error>| match result.map_err(|error| shared.engine.error(error))
     {
         Err(error) if error.is_not_found() => Ok(()),
