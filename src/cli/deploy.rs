@@ -38,6 +38,13 @@ pub fn run(args: &DeployArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let seen = highest(&home, &deployment, &engine)?;
     let mut deploying = deployment.clone().begin(&home, seen, Timestamp::now().to_string())?;
     let name = deploying.name.clone();
+    if let Some(taken) = &deploying.taken_over {
+        progress.line(&format!(
+            "{name} takes over from {}: {} (`--fresh` takes nothing)",
+            taken.from,
+            taken.keys.join(", ")
+        ));
+    }
     let image = image::get(args, &deployment, &name, &engine, &mut progress).with_context(|| {
         // There is no file to remember it.
         let number = if deploying.is_new_service { "" } else { "; its number is not used again" };

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::building::{self, Building, Marker};
 use super::edit::{Desk, EditRefused, names};
+use super::inherited::{TakenOver, take_over};
 use super::traffic::{Moved, Plan};
 use crate::config::edit::store::WriteLock;
 use crate::config::edit::{Change, Value, apply};
@@ -54,6 +55,8 @@ pub struct Deployment {
     pub user: Option<String>,
     /// For people.
     pub remark: Option<String>,
+    /// Whether it takes nothing over from the version before.
+    pub fresh: bool,
     /// Its share once it is up; where `None`, all for the first version of a service, else nothing.
     pub traffic: Option<Weight>,
 }
@@ -67,6 +70,8 @@ pub struct Deploying<'h> {
     pub name: VersionName,
     /// What it gets in the end.
     pub traffic: Weight,
+    /// What it takes over from the version before, if anything.
+    pub taken_over: Option<TakenOver>,
     /// Whether the service has a file already.
     pub is_new_service: bool,
     marker: Option<Marker>,
@@ -88,7 +93,7 @@ impl Deployment {
                 .map(|text| home.understand(&desk.name, text).map_err(|found| EditRefused::broken(&found)))
                 .transpose()?;
             let name = self.next(&desk, draft.as_ref(), seen)?;
-            let traffic = self.try_out(&desk, &name, text)?;
+            let (traffic, taken_over) = self.try_out(&desk, &name, text)?;
             let new = match text {
                 Some(text) => {
                     let change = Change::set(["last_version"], Value::number(name.number()));
@@ -97,14 +102,14 @@ impl Deployment {
                 // A file without a version would be an error.
                 None => None,
             };
-            reserved = Some((name, traffic));
+            reserved = Some((name, traffic, taken_over));
             Ok::<_, EditRefused>(new)
         };
         lock.rewrite(&desk.file(), &mut reserve)?;
-        let (name, traffic) = reserved.expect("a rewrite asks for the new text at least once");
+        let (name, traffic, taken_over) = reserved.expect("a rewrite asks for the new text at least once");
         let building = Building { version: name.to_string(), what: self.what(), since: now };
         let marker = Marker::set(&lock, &home.services, &building)?;
-        Ok(Deploying { desk, deployment: self, name, traffic, is_new_service, marker: Some(marker) })
+        Ok(Deploying { desk, deployment: self, name, traffic, taken_over, is_new_service, marker: Some(marker) })
     }
 
     /// The name of the next version.
@@ -134,31 +139,36 @@ impl Deployment {
         Ok(VersionName::numbered(&desk.name, number))
     }
 
-    /// Makes all edits on a text that is thrown away. The share that the version will get.
-    fn try_out(&self, desk: &Desk<'_>, name: &VersionName, text: Option<&str>) -> Result<Weight, EditRefused> {
+    /// Makes all edits on a text that is thrown away. The share that the version will get, and what it takes over.
+    fn try_out(
+        &self,
+        desk: &Desk<'_>,
+        name: &VersionName,
+        text: Option<&str>,
+    ) -> Result<(Weight, Option<TakenOver>), EditRefused> {
         let image = match &self.from {
             From::Image(image) => Some(image.clone()),
             From::Build(_) => Some(format!("tidegate/{}:{:03}", desk.name, name.number())),
             From::Command(_) => None,
         };
-        let (text, is_first) = self.written(desk, name, text, image.as_deref())?;
+        let (text, is_first, taken_over) = self.written(desk, name, text, image.as_deref())?;
         let traffic = self.traffic.unwrap_or(if is_first { Weight::FULL } else { Weight::ZERO });
         let draft = desk.home.understand(&desk.name, &text).map_err(|found| EditRefused::would_break(&found))?;
         if !traffic.is_zero() {
             let plan = Plan::with(&draft, name.as_str(), traffic)?;
             desk.edited(&text, &plan.changes(&draft))?;
         }
-        Ok(traffic)
+        Ok((traffic, taken_over))
     }
 
-    /// The file's text with the version in it, without traffic; and whether it is the first of its service.
+    /// The file's text with the version in it, without traffic; whether it is the first of its service; and what it takes over.
     fn written(
         &self,
         desk: &Desk<'_>,
         name: &VersionName,
         text: Option<&str>,
         image: Option<&str>,
-    ) -> Result<(String, bool), EditRefused> {
+    ) -> Result<(String, bool, Option<TakenOver>), EditRefused> {
         let version = name.as_str();
         let draft = text
             .map(|text| desk.home.understand(&desk.name, text).map_err(|found| EditRefused::broken(&found)))
@@ -176,10 +186,14 @@ impl Deployment {
         let mut changes: Vec<_> =
             weights.iter().map(|(name, weight)| Change::set(["weights", name], Value::number(weight))).collect();
         changes.push(Change::set(["last_version"], Value::number(last)));
-        changes.push(Change::set(["versions", version], self.value(image)));
+        let (value, taken_over) = match (text, &draft) {
+            (Some(text), Some(draft)) if !self.fresh => take_over(&desk.file(), text, draft, self.value(image)),
+            _ => (self.value(image), None),
+        };
+        changes.push(Change::set(["versions", version], value));
         let new = apply(&desk.file(), text.unwrap_or_default(), &changes)?;
         desk.home.understand(&desk.name, &new).map_err(|found| EditRefused::would_break(&found))?;
-        Ok((new, draft.is_none_or(|draft| draft.service.versions.is_empty())))
+        Ok((new, draft.is_none_or(|draft| draft.service.versions.is_empty()), taken_over))
     }
 
     /// What is written of the version.
@@ -231,7 +245,7 @@ impl Deploying<'_> {
     pub fn write(&mut self, image: Option<&str>) -> Result<(), EditRefused> {
         let lock = WriteLock::take(&self.desk.home.services)?;
         lock.rewrite(&self.desk.file(), |text| {
-            self.deployment.written(&self.desk, &self.name, text, image).map(|(text, _)| Some(text))
+            self.deployment.written(&self.desk, &self.name, text, image).map(|(text, ..)| Some(text))
         })?;
         self.marker = None;
         Ok(())

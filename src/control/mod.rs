@@ -8,6 +8,7 @@ pub mod containers;
 pub mod deploy;
 pub mod edit;
 pub mod explain;
+pub mod inherited;
 pub mod logs;
 pub mod remove;
 pub mod report;

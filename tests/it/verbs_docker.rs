@@ -32,7 +32,9 @@ fn a_container_is_deployed_moved_to_logged_and_deleted() {
     assert!(file.contains(&format!("image: {image}@sha256:")), "pinned: {file}");
     assert_eq!(site.get(&containers.host(), "/").status(), 200);
 
-    good(&site, &["deploy", service, "--image", &image, "--port", "8080", "--traffic", "100"]);
+    // The port, the memory and the variable are those of the version before.
+    let said = good(&site, &["deploy", service, "--image", &image, "--traffic", "100"]);
+    assert!(said.contains(&format!("takes over from {}: port, env", containers.version(1))), "{said}");
     let shown: Value = serde_json::from_str(&good(&site, &["versions", service, "--json"])).expect("JSON");
     assert_eq!((&shown[1]["state"], &shown[1]["weight"]), (&Value::from("normal"), &Value::from(100.0)));
     assert!(shown[1]["created"].as_str().expect("a time").starts_with("20"), "{shown}");

@@ -273,6 +273,26 @@ fn a_first_deploy_makes_the_service_and_later_ones_share_the_traffic() {
 }
 
 #[test]
+fn what_is_not_said_of_a_version_is_as_it_was_in_the_one_before() {
+    let files = Files::with(
+        "weights: {shop-001: 100}\nversions:\n  shop-001:\n    command: [sleep, \"8\"]\n    env: {MODE: production, KEY: \"${HOME}\"}\n    replicas: {min: 0, max: 3}\n    start: {timeout: 5s}\n    remark: first\n  shop-002: {urls: [\"http://127.0.0.1:1\"]}\n",
+    );
+    let deploy = |more: &[&str]| files.good(&[&["deploy", "shop"], more, &["--command", "--", "sleep", "9"]].concat());
+    let said = deploy(&["--env", "MODE=trial", "--max", "2"]);
+    assert!(said.contains("shop-003 takes over from shop-001: env, replicas, start"), "{said}");
+    let text = files.text();
+    let written = text.split("shop-003:\n").nth(1).expect("the version").lines().collect::<Vec<_>>().join("\n");
+    assert!(!written.contains("remark"), "{text}");
+    for kept in ["sleep", "MODE: trial", "KEY: ${HOME}", "max: 2", "min: 0", "timeout: 5s"] {
+        assert!(written.replace('"', "").contains(kept), "{kept} in {text}");
+    }
+    deploy(&["--fresh"]);
+    let text = files.text();
+    let written = text.split("shop-004:\n").nth(1).expect("the version");
+    assert!(!written.contains("env") && !written.contains("replicas"), "{text}");
+}
+
+#[test]
 fn a_deploy_that_makes_no_sense_writes_nothing() {
     let files = Files::with(SHOP);
     let command = ["--command", "--", "sleep", "9"];

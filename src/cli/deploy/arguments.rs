@@ -70,6 +70,9 @@ pub struct DeployArgs {
     /// The user that it runs as
     #[arg(long)]
     pub user: Option<String>,
+    /// Take nothing over from the version before; without it, what is not said here is as it was there
+    #[arg(long)]
+    pub fresh: bool,
     /// Free text, for people
     #[arg(long)]
     pub remark: Option<String>,
@@ -145,6 +148,7 @@ impl DeployArgs {
             volumes: self.volume.iter().map(|text| volume(text)).collect(),
             user: self.user.clone(),
             remark: self.remark.clone(),
+            fresh: self.fresh,
             traffic: self.traffic.as_deref().map(traffic).transpose()?,
         })
     }
