@@ -8,6 +8,7 @@ use std::time::Duration;
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
 use super::container::Container;
+use super::engine::Engine;
 use super::engine_error::EngineError;
 use super::inventory::Known;
 use super::shared::Shared;
@@ -49,9 +50,10 @@ pub(super) async fn unwanted(
     if shared.is_followed.get() {
         shared.synced(Duration::ZERO).await?;
     } else {
-        // Nobody has asked for a container yet, so perhaps nobody needs an engine: one look will do.
-        let client = shared.engine.client().await?;
-        let all = events::list(&client).await.map_err(|error| shared.engine.error(error))?;
+        // Nobody has asked for a container yet, so perhaps nobody needs an engine: one look will do, on connections that end with it.
+        let engine = Engine::new(shared.settings.host.as_deref());
+        let client = engine.client().await?;
+        let all = events::list(&client).await.map_err(|error| engine.error(error))?;
         shared.inventory.borrow_mut().replace(&all);
     }
     let inventory = shared.inventory.borrow();
